@@ -1,0 +1,81 @@
+// Where objects come from: a folder of manifests today, an apiserver with the
+// same interface later. A source runs on its own thread, decodes before it hands
+// over, and knows nothing of what is done with its objects.
+#ifndef WAGGLE_K8S_WATCH_SOURCE_H_
+#define WAGGLE_K8S_WATCH_SOURCE_H_
+
+#include <compare>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <variant>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "k8s-watch/types.h"
+#include "userspace/status/problem.h"
+
+namespace waggle::k8s {
+
+enum class ObjectKind : uint8_t { kService, kEndpointSlice, kNode };
+// "Service", "EndpointSlice" or "Node".
+std::string_view ObjectKindName(ObjectKind kind);
+
+struct ObjectKey {
+  ObjectKind kind = ObjectKind::kService;
+  ObjectName name;
+
+  friend auto operator<=>(const ObjectKey&, const ObjectKey&) = default;
+  template <typename H>
+  friend H AbslHashValue(H state, const ObjectKey& value) {
+    return H::combine(std::move(state), value.kind, value.name);
+  }
+};
+
+// An object now exists with this content.
+using Object = std::variant<std::shared_ptr<const Service>, std::shared_ptr<const EndpointSlice>,
+                            std::shared_ptr<const Node>>;
+// The object is gone.
+struct Deleted {};
+// The object exists but cannot be read, and no earlier readable version is known:
+// whatever is in force for it must stay. `service` is the Service it belongs to, as
+// far as that could be read (the Service itself, or the owner of a slice).
+struct Unreadable {
+  ObjectName service;
+};
+
+struct ObjectChange {
+  ObjectKey key;
+  std::variant<Object, Deleted, Unreadable> state;
+};
+
+// Receives what a source finds. Called on the source's thread; must not block for
+// long and must outlive the source.
+class EventSink {
+ public:
+  virtual ~EventSink() = default;
+
+  virtual void OnChange(ObjectChange change) = 0;
+  // Everything that was there at the start has been handed over. `complete` is false
+  // while part of it could not be read (a broken file): then nothing may be removed.
+  // Called again with true when the rest has been read.
+  virtual void OnSynced(bool complete) = 0;
+  // All problems that the source sees now; replaces what it reported before.
+  virtual void OnProblems(std::vector<Problem> problems) = 0;
+};
+
+class Source {
+ public:
+  virtual ~Source() = default;  // stops
+
+  // Starts the thread. InvalidArgument or NotFound when there is nothing to read at
+  // all (the path does not exist).
+  virtual absl::Status Start(EventSink* sink) = 0;
+  // Stops and joins; no call to the sink afterwards. Idempotent.
+  virtual void Stop() = 0;
+};
+
+}  // namespace waggle::k8s
+
+#endif
