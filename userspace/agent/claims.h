@@ -1,0 +1,57 @@
+// Two Services may claim one frontend (a clusterIP written by hand, an external IP).
+// The kernel can hold one owner: the oldest Service, then the first by name, so that
+// every node and every restart decide alike.
+#ifndef WAGGLE_USERSPACE_AGENT_CLAIMS_H_
+#define WAGGLE_USERSPACE_AGENT_CLAIMS_H_
+
+#include <cstdint>
+#include <vector>
+
+#include "absl/container/btree_set.h"
+#include "absl/container/flat_hash_map.h"
+#include "maps/desired.h"
+#include "userspace/status/problem.h"
+
+namespace waggle::agent {
+
+class Claims {
+ public:
+  struct Outcome {
+    ResolvedService service;         // without the frontends that others hold
+    std::vector<Problem> problems;   // a conflict for each of those
+    std::vector<ServiceName> affected;  // other Services that won or lost a frontend: resolve again
+  };
+
+  // Replaces what the Service claims. `created_s` is its creationTimestamp.
+  Outcome Claim(ResolvedService service, int64_t created_s);
+  // The Service is gone. Returns the Services that now hold what it held.
+  std::vector<ServiceName> Release(const ServiceName& name);
+
+ private:
+  struct Key {
+    net::Endpoint endpoint;
+    net::Protocol protocol;
+    Scope scope;
+
+    friend auto operator<=>(const Key&, const Key&) = default;
+    template <typename H>
+    friend H AbslHashValue(H state, const Key& key) {
+      return H::combine(std::move(state), key.endpoint.address.bytes(), key.endpoint.port,
+                        key.protocol, key.scope);
+    }
+  };
+  struct Claimant {
+    int64_t created_s;
+    ServiceName name;
+
+    friend auto operator<=>(const Claimant&, const Claimant&) = default;
+  };
+
+  absl::flat_hash_map<Key, absl::btree_set<Claimant>> claimants_;
+  absl::flat_hash_map<ServiceName, std::vector<Key>> held_by_;
+  absl::flat_hash_map<ServiceName, int64_t> created_;
+};
+
+}  // namespace waggle::agent
+
+#endif

@@ -1,0 +1,58 @@
+// What is known of the cluster: Services, their EndpointSlices, this Node. Turns a
+// change of an object into the names of the Services that it concerns.
+#ifndef WAGGLE_USERSPACE_AGENT_STORE_H_
+#define WAGGLE_USERSPACE_AGENT_STORE_H_
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/container/btree_map.h"
+#include "absl/container/flat_hash_map.h"
+#include "absl/container/flat_hash_set.h"
+#include "k8s-watch/source.h"
+#include "maps/desired.h"
+#include "userspace/agent/resolve.h"
+
+namespace waggle::agent {
+
+class Store {
+ public:
+  // `node_name` is this node; other Nodes are ignored.
+  explicit Store(std::string node_name);
+
+  // Takes the change and returns the Services to resolve again, each once. The work
+  // is that of the Services concerned, except for a change of this Node's zone, which
+  // concerns all.
+  std::vector<ServiceName> Apply(const k8s::ObjectChange& change);
+
+  // nullopt: no such Service (its slices may exist).
+  std::optional<ServiceInput> Find(const ServiceName& name) const;
+
+  // Part of this Service exists but could not be read (k8s::Unreadable): what is in
+  // force for it may be added to but not taken away.
+  bool Incomplete(const ServiceName& name) const;
+
+  // Sorted by name.
+  std::vector<ServiceName> Services() const;
+
+ private:
+  struct Entry {
+    std::shared_ptr<const k8s::Service> service;  // null: only slices are known
+    absl::btree_map<std::string, std::shared_ptr<const k8s::EndpointSlice>> slices;
+    absl::flat_hash_set<k8s::ObjectKey> unreadable;
+  };
+
+  void DropIfEmpty(const ServiceName& name);
+
+  NodeFacts node_;
+  absl::flat_hash_map<ServiceName, Entry> entries_;
+  // Where a slice was filed, as its label may change.
+  absl::flat_hash_map<k8s::ObjectName, ServiceName> owner_of_slice_;
+  absl::flat_hash_map<k8s::ObjectKey, ServiceName> owner_of_unreadable_;
+};
+
+}  // namespace waggle::agent
+
+#endif
