@@ -14,24 +14,29 @@ inline constexpr std::string_view kDefaultPinPath = "/sys/fs/bpf/waggle";
 // Capacities in entries, as the flags --max-… set them.
 struct Sizes {
   uint32_t frontends = 65536;   // frontends, all families and protocols
-  uint32_t services = 65536;    // Service ports; also the number of slots in `lists`
+  uint32_t services = 65536;    // Service ports
   uint32_t backends = 262144;   // backends, counted once for each list that holds them
   uint32_t udp_flows = 131072;  // entries of udp_flows: two for each (socket, Service)
+
+  // A Service port has one list for each family and scope.
+  uint32_t lists() const { return services * 4; }
 };
+// Each size is between 1 and this, so that lists() and byte counts do not overflow.
+inline constexpr uint32_t kMaxSize = 1u << 26;
 
 // Every map in order of creation; `flag` is the one that sets its size, or empty.
 struct MapInfo {
   std::string_view name;
   std::string_view flag;
-  uint32_t Sizes::*size;  // nullptr: fixed
+  uint32_t (*size)(const Sizes&);  // nullptr: fixed
 };
 inline constexpr std::array<MapInfo, 8> kMaps = {{
-    {"frontends", "--max-frontends", &Sizes::frontends},
-    {"lists", "--max-services", &Sizes::services},
-    {"backends", "--max-backends", &Sizes::backends},
-    {"services", "--max-services", &Sizes::services},
+    {"frontends", "--max-frontends", [](const Sizes& sizes) { return sizes.frontends; }},
+    {"lists", "--max-services", [](const Sizes& sizes) { return sizes.lists(); }},
+    {"backends", "--max-backends", [](const Sizes& sizes) { return sizes.backends; }},
+    {"services", "--max-services", [](const Sizes& sizes) { return sizes.services; }},
     {"sock_state", "", nullptr},
-    {"udp_flows", "--max-udp-flows", &Sizes::udp_flows},
+    {"udp_flows", "--max-udp-flows", [](const Sizes& sizes) { return sizes.udp_flows; }},
     {"stats", "", nullptr},
     {"agent", "", nullptr},
 }};

@@ -1,0 +1,206 @@
+#include "maps/kernel_map_store.h"
+
+#include <bpf/bpf.h>
+#include <linux/bpf.h>
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cerrno>
+#include <cstring>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "maps/pins.h"
+#include "userspace/os/errno_status.h"
+
+namespace waggle::maps {
+namespace {
+
+// Below this a batch costs more than it saves.
+constexpr size_t kBatchFrom = 8;
+constexpr uint32_t kBatch = 4096;
+
+static_assert(sizeof(waggle_list) % 8 == 0 && sizeof(waggle_backend) % 8 == 0 &&
+                  sizeof(waggle_agent) % 8 == 0,
+              "the kernel rounds the stride of an array up to 8 bytes");
+static_assert(std::atomic_ref<uint64_t>::is_always_lock_free);
+
+template <typename Key, typename Value, typename Add>
+absl::Status ReadHash(int fd, const char* name, const Add& add) {
+  uint32_t batch = kBatch;
+  std::vector<Key> keys(batch);
+  std::vector<Value> values(batch);
+  // An opaque cursor of the size of a key, at least of a u32.
+  std::vector<char> in(std::max(sizeof(Key), sizeof(uint32_t)));
+  std::vector<char> out(in.size());
+  bool first = true;
+  while (true) {
+    uint32_t count = batch;
+    const int result = bpf_map_lookup_batch(fd, first ? nullptr : in.data(), out.data(),
+                                            keys.data(), values.data(), &count, nullptr);
+    const int error = result == 0 ? 0 : errno;
+    if (error == ENOSPC) {  // one bucket holds more than our buffer
+      batch *= 2;
+      keys.resize(batch);
+      values.resize(batch);
+      continue;
+    }
+    if (error != 0 && error != ENOENT) {
+      return os::ErrnoStatus(error, absl::StrCat("read map ", name));
+    }
+    for (uint32_t i = 0; i < count; ++i) add(keys[i], values[i]);
+    if (error == ENOENT) return absl::OkStatus();
+    in = out;
+    first = false;
+  }
+}
+
+}  // namespace
+
+absl::StatusOr<RawTables> ReadHashes(int frontends_fd, int services_fd) {
+  RawTables raw;
+  absl::Status status = ReadHash<waggle_frontend_key, waggle_frontend>(
+      frontends_fd, "frontends",
+      [&](const waggle_frontend_key& key, const waggle_frontend& value) {
+        raw.frontends.push_back({key, value});
+      });
+  if (!status.ok()) return status;
+  status = ReadHash<uint32_t, waggle_service>(
+      services_fd, "services",
+      [&](uint32_t id, const waggle_service& value) { raw.services.push_back({id, value}); });
+  if (!status.ok()) return status;
+  return raw;
+}
+
+absl::StatusOr<ArrayMapping> ArrayMapping::Map(int fd, size_t stride, bool writable,
+                                               const char* name) {
+  const absl::StatusOr<uint32_t> entries = MapCapacity(fd);
+  if (!entries.ok()) return entries.status();
+  ArrayMapping mapping;
+  mapping.entries_ = *entries;
+  mapping.bytes_ = *entries * stride;
+  void* data = mmap(nullptr, mapping.bytes_, writable ? PROT_READ | PROT_WRITE : PROT_READ,
+                    MAP_SHARED, fd, 0);
+  if (data == MAP_FAILED) {
+    mapping.bytes_ = 0;
+    return os::ErrnoStatus(errno, absl::StrCat("mmap map ", name));
+  }
+  mapping.data_ = data;
+  return mapping;
+}
+
+ArrayMapping::ArrayMapping(ArrayMapping&& other) noexcept
+    : data_(std::exchange(other.data_, nullptr)),
+      bytes_(std::exchange(other.bytes_, 0)),
+      entries_(std::exchange(other.entries_, 0)) {}
+
+ArrayMapping& ArrayMapping::operator=(ArrayMapping&& other) noexcept {
+  std::swap(data_, other.data_);
+  std::swap(bytes_, other.bytes_);
+  std::swap(entries_, other.entries_);
+  return *this;
+}
+
+ArrayMapping::~ArrayMapping() {
+  if (data_) munmap(data_, bytes_);
+}
+
+absl::StatusOr<std::unique_ptr<KernelMapStore>> KernelMapStore::Create(MapFds fds) {
+  std::unique_ptr<KernelMapStore> store(new KernelMapStore);
+  store->fds_ = std::move(fds);
+  struct {
+    int fd;
+    size_t stride;
+    const char* name;
+    ArrayMapping& mapping;
+  } const arrays[] = {
+      {store->fds_.lists.get(), sizeof(waggle_list), "lists", store->lists_},
+      {store->fds_.backends.get(), sizeof(waggle_backend), "backends", store->backends_},
+      {store->fds_.agent.get(), sizeof(waggle_agent), "agent", store->agent_},
+  };
+  for (const auto& array : arrays) {
+    absl::StatusOr<ArrayMapping> mapping =
+        ArrayMapping::Map(array.fd, array.stride, /*writable=*/true, array.name);
+    if (!mapping.ok()) return mapping.status();
+    array.mapping = *std::move(mapping);
+  }
+  return store;
+}
+
+absl::Status KernelMapStore::InsertFrontends(absl::Span<const WritePlan::FrontendInsert> rows) {
+  if (rows.size() < kBatchFrom) {
+    for (const auto& [key, value] : rows) {
+      if (bpf_map_update_elem(fds_.frontends.get(), &key, &value, BPF_NOEXIST) != 0) {
+        return os::ErrnoStatus(errno, "insert into map frontends");
+      }
+    }
+    return absl::OkStatus();
+  }
+  std::vector<waggle_frontend_key> keys;
+  std::vector<waggle_frontend> values;
+  for (size_t at = 0; at < rows.size(); at += kBatch) {
+    const auto part = rows.subspan(at, kBatch);
+    keys.clear();
+    values.clear();
+    for (const auto& [key, value] : part) {
+      keys.push_back(key);
+      values.push_back(value);
+    }
+    auto count = static_cast<uint32_t>(keys.size());
+    if (bpf_map_update_batch(fds_.frontends.get(), keys.data(), values.data(), &count, nullptr) !=
+        0) {
+      return os::ErrnoStatus(errno, "insert a batch into map frontends");
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status KernelMapStore::DeleteFrontend(const waggle_frontend_key& key) {
+  if (bpf_map_delete_elem(fds_.frontends.get(), &key) != 0 && errno != ENOENT) {
+    return os::ErrnoStatus(errno, "delete from map frontends");
+  }
+  return absl::OkStatus();
+}
+
+absl::Status KernelMapStore::PutService(uint32_t id, const waggle_service& value) {
+  if (bpf_map_update_elem(fds_.services.get(), &id, &value, BPF_ANY) != 0) {
+    return os::ErrnoStatus(errno, "insert into map services");
+  }
+  return absl::OkStatus();
+}
+
+absl::Status KernelMapStore::DeleteService(uint32_t id) {
+  if (bpf_map_delete_elem(fds_.services.get(), &id) != 0 && errno != ENOENT) {
+    return os::ErrnoStatus(errno, "delete from map services");
+  }
+  return absl::OkStatus();
+}
+
+void KernelMapStore::StoreList(uint32_t slot, const waggle_list& value) {
+  auto* row = static_cast<waggle_list*>(lists_.data()) + slot;
+  uint64_t words[2];
+  static_assert(sizeof(words) == sizeof(value));
+  std::memcpy(words, &value, sizeof(words));
+  auto* target = reinterpret_cast<uint64_t*>(row);
+  std::atomic_ref<uint64_t>(target[1]).store(words[1], std::memory_order_relaxed);
+  // The switch: whoever sees the new range sees its backends.
+  std::atomic_ref<uint64_t>(target[0]).store(words[0], std::memory_order_release);
+}
+
+void KernelMapStore::StoreBackends(uint32_t base, absl::Span<const waggle_backend> rows) {
+  std::memcpy(static_cast<waggle_backend*>(backends_.data()) + base, rows.data(),
+              rows.size() * sizeof(waggle_backend));
+}
+
+absl::StatusOr<RawTables> KernelMapStore::Read() {
+  return ReadHashes(fds_.frontends.get(), fds_.services.get());
+}
+
+ArrayView KernelMapStore::arrays() const {
+  return {static_cast<const waggle_list*>(lists_.data()), lists_.entries(),
+          static_cast<const waggle_backend*>(backends_.data()), backends_.entries()};
+}
+
+}  // namespace waggle::maps

@@ -1,0 +1,72 @@
+// The real maps.
+#ifndef WAGGLE_MAPS_KERNEL_MAP_STORE_H_
+#define WAGGLE_MAPS_KERNEL_MAP_STORE_H_
+
+#include <cstddef>
+#include <memory>
+
+#include "absl/status/statusor.h"
+#include "maps/map_store.h"
+#include "userspace/os/unique_fd.h"
+
+namespace waggle::maps {
+
+// Descriptors of maps whose kind was checked (OpenPin, or made by the loader).
+struct MapFds {
+  os::UniqueFd frontends;
+  os::UniqueFd lists;
+  os::UniqueFd backends;
+  os::UniqueFd services;
+  os::UniqueFd agent;
+};
+
+// Reads all elements of the hashes. The arrays are mmapped by the caller.
+absl::StatusOr<RawTables> ReadHashes(int frontends_fd, int services_fd);
+
+// A shared mapping of an array map. Unmaps on destruction.
+class ArrayMapping {
+ public:
+  static absl::StatusOr<ArrayMapping> Map(int fd, size_t stride, bool writable,
+                                          const char* name);
+  ArrayMapping() = default;
+  ArrayMapping(ArrayMapping&& other) noexcept;
+  ArrayMapping& operator=(ArrayMapping&& other) noexcept;
+  ArrayMapping(const ArrayMapping&) = delete;
+  ArrayMapping& operator=(const ArrayMapping&) = delete;
+  ~ArrayMapping();
+
+  void* data() const { return data_; }
+  uint32_t entries() const { return entries_; }
+
+ private:
+  void* data_ = nullptr;
+  size_t bytes_ = 0;
+  uint32_t entries_ = 0;
+};
+
+class KernelMapStore final : public MapStore {
+ public:
+  static absl::StatusOr<std::unique_ptr<KernelMapStore>> Create(MapFds fds);
+
+  absl::Status InsertFrontends(absl::Span<const WritePlan::FrontendInsert> rows) override;
+  absl::Status DeleteFrontend(const waggle_frontend_key& key) override;
+  absl::Status PutService(uint32_t id, const waggle_service& value) override;
+  absl::Status DeleteService(uint32_t id) override;
+  void StoreList(uint32_t slot, const waggle_list& value) override;
+  void StoreBackends(uint32_t base, absl::Span<const waggle_backend> rows) override;
+  absl::StatusOr<RawTables> Read() override;
+  ArrayView arrays() const override;
+  waggle_agent* agent() override { return static_cast<waggle_agent*>(agent_.data()); }
+
+ private:
+  KernelMapStore() = default;
+
+  MapFds fds_;
+  ArrayMapping lists_;
+  ArrayMapping backends_;
+  ArrayMapping agent_;
+};
+
+}  // namespace waggle::maps
+
+#endif

@@ -1,0 +1,143 @@
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+
+#include <cerrno>
+#include <cstring>
+#include <ctime>
+
+#include "absl/strings/str_cat.h"
+#include "maps/kernel_map_store.h"
+#include "maps/layout.h"
+#include "maps/pins.h"
+#include "maps/reader.h"
+#include "userspace/os/errno_status.h"
+
+namespace waggle::maps {
+namespace {
+
+uint64_t BoottimeNs() {
+  timespec now{};
+  clock_gettime(CLOCK_BOOTTIME, &now);
+  return static_cast<uint64_t>(now.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(now.tv_nsec);
+}
+
+absl::StatusOr<std::vector<uint64_t>> ReadStats(int fd) {
+  const int cpus = libbpf_num_possible_cpus();
+  if (cpus < 1) return os::ErrnoStatus(-cpus, "count CPUs");
+  std::vector<uint64_t> sums(WAGGLE_REASON_COUNT);
+  std::vector<uint64_t> values(static_cast<size_t>(cpus));
+  for (uint32_t reason = 0; reason < WAGGLE_REASON_COUNT; ++reason) {
+    if (bpf_map_lookup_elem(fd, &reason, values.data()) != 0) {
+      return os::ErrnoStatus(errno, "read map stats");
+    }
+    for (const uint64_t value : values) sums[reason] += value;
+  }
+  return sums;
+}
+
+absl::StatusOr<uint64_t> CountFlows(int fd) {
+  uint64_t count = 0;
+  waggle_udp_flow_key key{};
+  waggle_udp_flow_key next{};
+  const waggle_udp_flow_key* at = nullptr;
+  while (bpf_map_get_next_key(fd, at, &next) == 0) {
+    ++count;
+    key = next;
+    at = &key;
+    // A map that changes under the walk can restart it for ever.
+    if (count > uint64_t{kMaxSize}) break;
+  }
+  return count;
+}
+
+}  // namespace
+
+absl::StatusOr<KernelView> ReadPins(std::string_view pin_path) {
+  if (absl::Status status = CheckBpffs(pin_path); !status.ok()) return status;
+  const absl::StatusOr<uint32_t> version = PinnedLayoutVersion(pin_path);
+  if (absl::IsNotFound(version.status())) {
+    return absl::NotFoundError(absl::StrCat("nothing is pinned in ", std::string(pin_path),
+                                            "; `waggle agent` has not run here, or ran with another "
+                                            "--pin-path"));
+  }
+  if (!version.ok()) return version.status();
+  if (*version != WAGGLE_LAYOUT_VERSION) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("the pins in ", std::string(pin_path), " have layout version ", *version,
+                     ", this waggle speaks ", WAGGLE_LAYOUT_VERSION));
+  }
+
+  KernelView view;
+  std::array<os::UniqueFd, kMaps.size()> fds;
+  for (size_t i = 0; i < kMaps.size(); ++i) {
+    absl::StatusOr<os::UniqueFd> fd = OpenPin(pin_path, kMaps[i].name, Access::kReadOnly);
+    if (!fd.ok()) return fd.status();
+    const absl::StatusOr<uint32_t> capacity = MapCapacity(fd->get());
+    if (!capacity.ok()) return capacity.status();
+    fds[i] = *std::move(fd);
+    view.maps.push_back({std::string(kMaps[i].name), std::string(kMaps[i].flag), 0, *capacity});
+  }
+  const auto fd_of = [&](std::string_view name) {
+    for (size_t i = 0; i < kMaps.size(); ++i) {
+      if (kMaps[i].name == name) return fds[i].get();
+    }
+    return -1;
+  };
+  const auto usage_of = [&](std::string_view name) -> MapUsage& {
+    for (MapUsage& usage : view.maps) {
+      if (usage.name == name) return usage;
+    }
+    return view.maps.back();
+  };
+
+  const uint32_t zero = 0;
+  if (bpf_map_lookup_elem(fd_of("agent"), &zero, &view.agent) != 0) {
+    return os::ErrnoStatus(errno, "read map agent");
+  }
+  view.agent.node[WAGGLE_NODE_LEN - 1] = '\0';
+  view.agent.version[WAGGLE_VERSION_LEN - 1] = '\0';
+  view.now_boottime_ns = BoottimeNs();
+
+  absl::StatusOr<std::vector<uint64_t>> stats = ReadStats(fd_of("stats"));
+  if (!stats.ok()) return stats.status();
+  view.stats = *std::move(stats);
+
+  absl::StatusOr<ArrayMapping> lists =
+      ArrayMapping::Map(fd_of("lists"), sizeof(waggle_list), /*writable=*/false, "lists");
+  if (!lists.ok()) return lists.status();
+  absl::StatusOr<ArrayMapping> backends =
+      ArrayMapping::Map(fd_of("backends"), sizeof(waggle_backend), /*writable=*/false, "backends");
+  if (!backends.ok()) return backends.status();
+  const ArrayView arrays{static_cast<const waggle_list*>(lists->data()), lists->entries(),
+                         static_cast<const waggle_backend*>(backends->data()),
+                         backends->entries()};
+  // A live agent may change a Service between two reads, which looks like damage; real
+  // damage is still there at the third look.
+  absl::StatusOr<RawTables> raw;
+  CheckedTables checked;
+  for (int attempt = 0; attempt < 3; ++attempt) {
+    raw = ReadHashes(fd_of("frontends"), fd_of("services"));
+    if (!raw.ok()) return raw.status();
+    checked = CheckTables(*raw, arrays);
+    if (checked.problems.empty()) break;
+  }
+  view.services = Decompile(checked.tables, arrays);
+  view.problems = std::move(checked.problems);
+
+  usage_of("frontends").used = raw->frontends.size();
+  usage_of("services").used = raw->services.size();
+  for (const auto& [name, service] : checked.tables.services) {
+    for (const PortState& port : service.ports) {
+      usage_of("lists").used += port.lists.size();
+      for (const ListState& list : port.lists) usage_of("backends").used += list.list.count;
+    }
+  }
+  const absl::StatusOr<uint64_t> flows = CountFlows(fd_of("udp_flows"));
+  if (!flows.ok()) return flows.status();
+  usage_of("udp_flows").used = *flows;
+  usage_of("stats").used = WAGGLE_REASON_COUNT;
+  usage_of("agent").used = 1;
+  return view;
+}
+
+}  // namespace waggle::maps

@@ -1,0 +1,39 @@
+// A file descriptor with one owner. A leaf.
+#ifndef WAGGLE_USERSPACE_OS_UNIQUE_FD_H_
+#define WAGGLE_USERSPACE_OS_UNIQUE_FD_H_
+
+#include <unistd.h>
+
+#include <utility>
+
+namespace waggle::os {
+
+// Closes on destruction; -1 is 'none'.
+class UniqueFd {
+ public:
+  UniqueFd() = default;
+  explicit UniqueFd(int fd) : fd_(fd) {}
+  UniqueFd(UniqueFd&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
+  UniqueFd& operator=(UniqueFd&& other) noexcept {
+    if (this != &other) Reset(std::exchange(other.fd_, -1));
+    return *this;
+  }
+  UniqueFd(const UniqueFd&) = delete;
+  UniqueFd& operator=(const UniqueFd&) = delete;
+  ~UniqueFd() { Reset(); }
+
+  int get() const { return fd_; }
+  explicit operator bool() const { return fd_ >= 0; }
+  int Release() { return std::exchange(fd_, -1); }
+  void Reset(int fd = -1) {
+    if (fd_ >= 0) close(fd_);
+    fd_ = fd;
+  }
+
+ private:
+  int fd_ = -1;
+};
+
+}  // namespace waggle::os
+
+#endif
