@@ -17,12 +17,13 @@ namespace waggle::agent {
 class Claims {
  public:
   struct Outcome {
-    ResolvedService service;         // without the frontends that others hold
-    std::vector<Problem> problems;   // a conflict for each of those
-    std::vector<ServiceName> affected;  // other Services that won or lost a frontend: resolve again
+    ResolvedService service;            // without the frontends that others hold
+    std::vector<Problem> problems;      // a conflict for each of those
+    std::vector<ServiceName> affected;  // others that won or lost a frontend: resolve again; sorted
   };
 
-  // Replaces what the Service claims. `created_s` is its creationTimestamp.
+  // Replaces what the Service claims. `created_s` is its creationTimestamp, Unix seconds;
+  // 0: unknown, which counts as younger than all that are known.
   Outcome Claim(ResolvedService service, int64_t created_s);
   // The Service is gone. Returns the Services that now hold what it held.
   std::vector<ServiceName> Release(const ServiceName& name);
@@ -41,15 +42,21 @@ class Claims {
     }
   };
   struct Claimant {
-    int64_t created_s;
+    int64_t age;  // creationTimestamp, or the greatest number where it is not known
     ServiceName name;
 
     friend auto operator<=>(const Claimant&, const Claimant&) = default;
   };
 
-  absl::flat_hash_map<Key, absl::btree_set<Claimant>> claimants_;
-  absl::flat_hash_map<ServiceName, std::vector<Key>> held_by_;
-  absl::flat_hash_map<ServiceName, int64_t> created_;
+  static std::vector<Key> KeysOf(const ResolvedService& service);
+  // nullptr: nobody claims it.
+  const ServiceName* HolderOf(const Key& key) const;
+  // Replaces the claims of a Service; returns the others that won or lost a frontend.
+  std::vector<ServiceName> Replace(const ServiceName& name, std::vector<Key> keys, int64_t age);
+
+  absl::flat_hash_map<Key, absl::btree_set<Claimant>> claimants_;  // the first one holds it
+  absl::flat_hash_map<ServiceName, std::vector<Key>> claims_of_;   // all that a Service claims
+  absl::flat_hash_map<ServiceName, int64_t> created_;              // as in Claimant
 };
 
 }  // namespace waggle::agent

@@ -44,6 +44,15 @@ class Store {
     absl::flat_hash_set<k8s::ObjectKey> unreadable;
   };
 
+  // Each adds to `dirty` the Services that are concerned. Null: the object is gone.
+  void SetService(const ServiceName& name, std::shared_ptr<const k8s::Service> service,
+                  std::vector<ServiceName>& dirty);
+  void SetSlice(const k8s::ObjectName& name, std::shared_ptr<const k8s::EndpointSlice> slice,
+                std::vector<ServiceName>& dirty);
+  void SetNode(const k8s::Node& node, std::vector<ServiceName>& dirty);
+  std::vector<ServiceName> ApplyUnreadable(const k8s::ObjectKey& key, ServiceName owner);
+  void ForgetUnreadable(const k8s::ObjectKey& key, std::vector<ServiceName>& dirty);
+  void MarkIfKnown(const ServiceName& name, std::vector<ServiceName>& dirty) const;
   void DropIfEmpty(const ServiceName& name);
 
   NodeFacts node_;

@@ -1,0 +1,152 @@
+#include "userspace/agent/store.h"
+
+#include <algorithm>
+#include <utility>
+#include <variant>
+
+namespace waggle::agent {
+namespace {
+
+ServiceName ToServiceName(const k8s::ObjectName& name) {
+  return {name.ns, name.name};
+}
+
+void AddOnce(std::vector<ServiceName>& names, ServiceName name) {
+  if (std::find(names.begin(), names.end(), name) == names.end()) names.push_back(std::move(name));
+}
+
+}  // namespace
+
+Store::Store(std::string node_name) {
+  node_.name = std::move(node_name);
+}
+
+std::vector<ServiceName> Store::Apply(const k8s::ObjectChange& change) {
+  if (const auto* unreadable = std::get_if<k8s::Unreadable>(&change.state)) {
+    return ApplyUnreadable(change.key, ToServiceName(unreadable->service));
+  }
+  std::vector<ServiceName> dirty;
+  ForgetUnreadable(change.key, dirty);
+  const auto* object = std::get_if<k8s::Object>(&change.state);
+  switch (change.key.kind) {
+    case k8s::ObjectKind::kService:
+      SetService(ToServiceName(change.key.name),
+                 object ? std::get<std::shared_ptr<const k8s::Service>>(*object) : nullptr, dirty);
+      break;
+    case k8s::ObjectKind::kEndpointSlice:
+      SetSlice(change.key.name,
+               object ? std::get<std::shared_ptr<const k8s::EndpointSlice>>(*object) : nullptr,
+               dirty);
+      break;
+    case k8s::ObjectKind::kNode:
+      // A Node that is deleted under a running agent keeps its last known zone: the
+      // pods on it are still there, and traffic must not shift for nothing.
+      if (object) SetNode(*std::get<std::shared_ptr<const k8s::Node>>(*object), dirty);
+      break;
+  }
+  return dirty;
+}
+
+void Store::SetService(const ServiceName& name, std::shared_ptr<const k8s::Service> service,
+                       std::vector<ServiceName>& dirty) {
+  if (!service && !entries_.contains(name)) return;
+  Entry& entry = entries_[name];
+  if (service || entry.service) AddOnce(dirty, name);
+  entry.service = std::move(service);
+  DropIfEmpty(name);
+}
+
+void Store::SetSlice(const k8s::ObjectName& name, std::shared_ptr<const k8s::EndpointSlice> slice,
+                     std::vector<ServiceName>& dirty) {
+  std::optional<ServiceName> owner;
+  // A slice without the label belongs to nobody.
+  if (slice && !slice->service.empty()) owner = ServiceName{name.ns, slice->service};
+
+  const auto filed = owner_of_slice_.find(name);
+  if (filed != owner_of_slice_.end() && filed->second != owner) {
+    const ServiceName old_owner = filed->second;
+    owner_of_slice_.erase(filed);
+    entries_.at(old_owner).slices.erase(name.name);
+    MarkIfKnown(old_owner, dirty);
+    DropIfEmpty(old_owner);
+  }
+  if (!owner) return;
+  owner_of_slice_.insert_or_assign(name, *owner);
+  entries_[*owner].slices.insert_or_assign(name.name, std::move(slice));
+  MarkIfKnown(*owner, dirty);
+}
+
+void Store::SetNode(const k8s::Node& node, std::vector<ServiceName>& dirty) {
+  if (node.name.name != node_.name || node.zone == node_.zone) return;
+  node_.zone = node.zone;
+  dirty = Services();
+}
+
+std::vector<ServiceName> Store::ApplyUnreadable(const k8s::ObjectKey& key, ServiceName owner) {
+  std::vector<ServiceName> dirty;
+  ForgetUnreadable(key, dirty);
+  // Where not even the owner could be read, the place where the slice was filed is the
+  // best guess. A Node has no owner: its last known zone stays.
+  if (owner.name.empty() && key.kind == k8s::ObjectKind::kEndpointSlice) {
+    const auto filed = owner_of_slice_.find(key.name);
+    if (filed != owner_of_slice_.end()) owner = filed->second;
+  }
+  if (owner.name.empty() || key.kind == k8s::ObjectKind::kNode) return dirty;
+  owner_of_unreadable_.insert_or_assign(key, owner);
+  entries_[owner].unreadable.insert(key);
+  AddOnce(dirty, std::move(owner));
+  return dirty;
+}
+
+void Store::ForgetUnreadable(const k8s::ObjectKey& key, std::vector<ServiceName>& dirty) {
+  const auto marked = owner_of_unreadable_.find(key);
+  if (marked == owner_of_unreadable_.end()) return;
+  const ServiceName owner = marked->second;
+  owner_of_unreadable_.erase(marked);
+  entries_.at(owner).unreadable.erase(key);
+  // Even a Service that is not known is resolved again: what stayed in force for it
+  // because of this object may have to go now.
+  AddOnce(dirty, owner);
+  DropIfEmpty(owner);
+}
+
+std::optional<ServiceInput> Store::Find(const ServiceName& name) const {
+  const auto found = entries_.find(name);
+  if (found == entries_.end() || !found->second.service) return std::nullopt;
+  ServiceInput input;
+  input.service = found->second.service;
+  input.node = node_;
+  input.slices.reserve(found->second.slices.size());
+  for (const auto& [_, slice] : found->second.slices)
+    input.slices.push_back(slice);
+  return input;
+}
+
+bool Store::Incomplete(const ServiceName& name) const {
+  const auto found = entries_.find(name);
+  return found != entries_.end() && !found->second.unreadable.empty();
+}
+
+std::vector<ServiceName> Store::Services() const {
+  std::vector<ServiceName> names;
+  for (const auto& [name, entry] : entries_) {
+    if (entry.service) names.push_back(name);
+  }
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
+// A slice whose Service is not known concerns nobody yet.
+void Store::MarkIfKnown(const ServiceName& name, std::vector<ServiceName>& dirty) const {
+  const auto found = entries_.find(name);
+  if (found != entries_.end() && found->second.service) AddOnce(dirty, name);
+}
+
+void Store::DropIfEmpty(const ServiceName& name) {
+  const auto found = entries_.find(name);
+  if (found == entries_.end()) return;
+  const Entry& entry = found->second;
+  if (!entry.service && entry.slices.empty() && entry.unreadable.empty()) entries_.erase(found);
+}
+
+}  // namespace waggle::agent
