@@ -1,0 +1,138 @@
+#include "tests/lab/agent.h"
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <gtest/gtest.h>
+#include <signal.h>
+
+#include <cstdio>
+
+#include "absl/strings/str_cat.h"
+
+namespace waggle::lab {
+namespace {
+
+Argv Command(const Argv& arguments) {
+  Argv argv = {WAGGLE_BINARY};
+  argv.insert(argv.end(), arguments.begin(), arguments.end());
+  return argv;
+}
+
+Fd OpenPin(const std::string& path) {
+  Fd fd(bpf_obj_get(path.c_str()));
+  if (!fd.valid()) Fail("no map at " + path);
+  return fd;
+}
+
+}  // namespace
+
+Argv AgentArgv(const Lab& lab, const Node& node, const AgentOptions& options) {
+  Argv argv = Command({"agent", "--manifests",
+                       options.manifests.empty() ? lab.manifests() : options.manifests, "--node",
+                       node.name(), "--pin-path",
+                       options.pin_path.empty() ? node.pin_path() : options.pin_path});
+  if (!options.private_cgroup_namespace) {
+    argv.insert(argv.end(), {"--cgroup-path", node.cgroup()});
+  }
+  argv.insert(argv.end(), options.flags.begin(), options.flags.end());
+  return argv;
+}
+
+Surroundings AgentSurroundings(const Node& node, const AgentOptions& options) {
+  Surroundings where = node.surroundings();
+  where.no_bpf_rights = options.no_bpf_rights;
+  where.private_cgroup_namespace = options.private_cgroup_namespace;
+  return where;
+}
+
+Agent::Agent(const Lab& lab, const Node& node, AgentOptions options)
+    : lab_(lab), node_(node), options_(std::move(options)) {
+  Start();
+}
+
+Agent::~Agent() {
+  process_->Kill();
+  if (testing::Test::HasFailure()) {
+    std::fprintf(stderr, "---- log of the agent on %s ----\n%s----\n", node_.name().c_str(),
+                 Log().c_str());
+  }
+}
+
+void Agent::Start() {
+  process_ =
+      std::make_unique<Process>(AgentSurroundings(node_, options_),
+                                AgentArgv(lab_, node_, options_), Process::Output::kToMemory);
+  process_->CloseInput();
+}
+
+void Agent::AwaitReady() {
+  RunResult result =
+      Waggle(node_, {"status", "--wait", "--timeout", "15s", "--pin-path",
+                     options_.pin_path.empty() ? node_.pin_path() : options_.pin_path});
+  if (!result.ok()) {
+    Fail(absl::StrCat("agent on ", node_.name(), " is not ready: ", result.ToString(),
+                      "\nlog: ", Log()));
+  }
+}
+
+void Agent::AwaitProgrammed() {
+  RunResult want, have;
+  bool done = WaitFor([&] {
+    want = Plan(lab_, node_);
+    have = ServiceList(node_);
+    return want.ok() && have.ok() && want.out == have.out;
+  });
+  if (!done) {
+    Fail(absl::StrCat("agent on ", node_.name(), " did not program the manifests\nplan: ",
+                      want.ToString(), "\nkernel: ", have.ToString(), "\nlog: ", Log()));
+  }
+}
+
+void Agent::Kill() {
+  process_->Kill();
+}
+
+int Agent::Stop() {
+  process_->Signal(SIGTERM);
+  std::optional<int> status = process_->Wait();
+  if (!status) Fail("agent does not stop at SIGTERM\n" + Log());
+  return *status;
+}
+
+RunResult Waggle(const Node& node, const Argv& arguments) {
+  return RunProgram(node.surroundings(), Command(arguments));
+}
+
+RunResult ServiceList(const Node& node) {
+  return Waggle(node, {"service", "list", "-o", "json", "--pin-path", node.pin_path()});
+}
+
+RunResult Plan(const Lab& lab, const Node& node) {
+  return Waggle(node,
+                {"plan", "--manifests", lab.manifests(), "--node", node.name(), "-o", "json"});
+}
+
+waggle_agent ReadAgent(const std::string& pin_path) {
+  Fd map = OpenPin(pin_path + "/agent");
+  waggle_agent agent{};
+  uint32_t key = 0;
+  if (bpf_map_lookup_elem(map.get(), &key, &agent) != 0) Fail("cannot read the map agent");
+  return agent;
+}
+
+uint64_t MapWrites(const waggle_agent& agent) {
+  return agent.hash_inserts + agent.hash_deletes + agent.list_stores + agent.backend_stores;
+}
+
+uint64_t ReadReason(const std::string& pin_path, waggle_reason reason) {
+  Fd map = OpenPin(pin_path + "/stats");
+  std::vector<uint64_t> per_cpu(static_cast<size_t>(libbpf_num_possible_cpus()));
+  uint32_t key = reason;
+  if (bpf_map_lookup_elem(map.get(), &key, per_cpu.data()) != 0) Fail("cannot read the map stats");
+  uint64_t sum = 0;
+  for (uint64_t count : per_cpu)
+    sum += count;
+  return sum;
+}
+
+}  // namespace waggle::lab

@@ -1,0 +1,163 @@
+// The lab itself: what the scenarios take for granted.
+#include <gtest/gtest.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "tests/lab/clients.h"
+#include "tests/lab/kube_proxy.h"
+#include "tests/lab/lab.h"
+#include "tests/lab/manifest.h"
+#include "tests/lab/sandbox.h"
+
+namespace waggle::lab {
+namespace {
+
+class LabTest : public testing::TestWithParam<Cni> {};
+
+INSTANTIATE_TEST_SUITE_P(, LabTest, testing::Values(Cni::kRouted, Cni::kBridged),
+                         [](const auto& param) {
+                           return param.param == Cni::kRouted ? "Routed" : "Bridged";
+                         });
+
+// Every pair of places of a two-node cluster, both families, TCP and UDP.
+TEST_P(LabTest, EverybodyReachesEverybodyDirectly) {
+  Lab lab;
+  Node& node1 = lab.AddNode(GetParam());
+  Node& node2 = lab.AddNode(GetParam());
+  lab.Connect();
+  Pod& a = node1.AddPod("a");
+  Pod& b = node1.AddPod("b");
+  Pod& c = node2.AddPod("c");
+  lab.Settle();
+  const Place* places[] = {&node1, &node2, &a, &b, &c};
+  std::vector<Server> servers;
+  for (const Place* place : places)
+    servers.push_back(ServeAll(*place));
+  for (const Place* from : places) {
+    for (const Place* to : places) {
+      for (net::Family family : {net::Family::kIpv4, net::Family::kIpv6}) {
+        for (const char* mode : {"tcp", "udp", "udp-connected"}) {
+          Tally tally = AskMany(*from, mode, At(to->addresses().Of(family), 8080), 1);
+          EXPECT_TRUE(tally.AllOk())
+              << from->name() << " to " << to->name() << " " << mode << " " << tally;
+          EXPECT_EQ(tally.names.count(to->name()), 1u) << tally;
+        }
+      }
+    }
+  }
+}
+
+TEST_P(LabTest, APodOfAnotherNodeIsSeenByItsOwnAddress) {
+  Lab lab;
+  Node& node1 = lab.AddNode(GetParam());
+  Node& node2 = lab.AddNode(GetParam());
+  lab.Connect();
+  Pod& a = node1.AddPod("a");
+  Pod& c = node2.AddPod("c");
+  lab.Settle();
+  Server server = ServeAll(c);
+  Client client(a);
+  StepResult answer =
+      client.Must({"socket tcp4", "connect " + At(c.addresses().v4, 8080), "ask hello"});
+  EXPECT_EQ(answer.peer().substr(0, answer.peer().rfind(':')), a.addresses().v4) << answer;
+  EXPECT_EQ(answer.echo(), "hello");
+}
+
+TEST(PeerTest, StepsSayWhatTheKernelSaid) {
+  Lab lab;
+  Node& node = lab.AddNode(Cni::kRouted);
+  lab.Connect();
+  Pod& pod = node.AddPod("a");
+  lab.Settle();
+  Server server = ServeAll(pod);
+  Client client(node);
+  const std::string at = At(pod.addresses().v4, 8080), closed = At(pod.addresses().v4, 9);
+
+  EXPECT_EQ(client.Do("recv").error(), "EBADF");
+  client.Must({"socket tcp4"});
+  EXPECT_EQ(client.Do("connect " + closed).error(), "ECONNREFUSED");
+  EXPECT_TRUE(
+      client.Must({"socket tcp4", "connect " + at, "send x", "recv", "shutdown", "recv"}).eof());
+  client.Must({"socket udp4", "connect " + closed, "send x"});
+  EXPECT_EQ(client.Do("recv").error(), "ECONNREFUSED");
+  client.Must({"socket udp4", "timeout 50", "bind " + At(node.addresses().v4, 0)});
+  EXPECT_TRUE(client.Do("recvfrom").timed_out());
+  EXPECT_EQ(client.Must({"query " + at + " x"}).from(), at);
+  client.Must({"socket tcp6"});
+  EXPECT_EQ(client.Must({"connect-nb [::ffff:" + pod.addresses().v4 + "]:8080"}).immediate(),
+            "EINPROGRESS");
+  EXPECT_EQ(client.Must({"getpeername"}).address(), "[::ffff:" + pod.addresses().v4 + "]:8080");
+  client.Must({"socket tcp4", "fastopen " + at + " x", "recv"});
+  EXPECT_TRUE(client.Must({"tcpinfo"}).syn_data());
+  EXPECT_FALSE(client.Do("nonsense").ok());
+}
+
+TEST(PeerTest, LoadCountsWhatFails) {
+  Lab lab;
+  Node& node = lab.AddNode(Cni::kRouted);
+  lab.Connect();
+  Pod& pod = node.AddPod("a");
+  lab.Settle();
+  auto server = std::make_unique<Server>(ServeAll(pod));
+  Load rate(node,
+            {"rate", "--mode", "tcp", "--to", At(pod.addresses().v4, 8080), "--per-second", "200"});
+  Load hold(node, {"hold", "--tcp", At(pod.addresses().v6, 8080), "--interval-ms", "5"});
+  uint64_t held = 0;
+  EXPECT_TRUE(WaitFor([&] { return (held += hold.Mark().ok) > 3; }));
+  server.reset();
+  rate.Mark();
+  EXPECT_TRUE(WaitFor([&] { return rate.Mark().failures.count("connect: ECONNREFUSED") == 1; }));
+  EXPECT_FALSE(hold.Stop().AllOk());
+}
+
+// The other half of F1 and F2 stands on these rules: they must work where nothing
+// is in the way.
+TEST_P(LabTest, KubeProxyRulesServeAPlainCluster) {
+  Lab lab;
+  Node& node1 = lab.AddNode(GetParam());
+  Node& node2 = lab.AddNode(GetParam());
+  lab.Connect();
+  Pod& client = node1.AddPod("client");
+  Pod& local = node1.AddPod("local");
+  Pod& remote = node2.AddPod("remote");
+  lab.Settle();
+  Server server1 = ServeAll(local), server2 = ServeAll(remote);
+  Service web{.name = "web",
+              .cluster_ips = ClusterIps(10),
+              .endpoints = {EndpointOf(node1, local), EndpointOf(node2, remote)}};
+  InstallKubeProxyRules(node1, web);
+  for (const Place* from : {static_cast<Place*>(&client), static_cast<Place*>(&node1)}) {
+    for (const char* mode : {"tcp", "udp-new"}) {
+      for (net::Family family : {net::Family::kIpv4, net::Family::kIpv6}) {
+        Tally tally = AskMany(*from, mode, At(web.cluster_ips.Of(family), 80), 20);
+        EXPECT_TRUE(tally.AllOk()) << from->name() << " " << mode << " " << tally;
+        EXPECT_EQ(tally.names.size(), 2u) << tally;
+      }
+    }
+  }
+}
+
+TEST(SandboxTest, IsOurOwn) {
+  EXPECT_EQ(getpid(), 2);
+  struct stat info;
+  EXPECT_EQ(stat((TheSandbox().cgroup + "/cgroup.procs").c_str(), &info), 0);
+  EXPECT_EQ(RunProgram({}, {"ip", "-o", "link"}).out.find("eth"), std::string::npos);
+}
+
+TEST(SandboxTest, ALabLeavesNothingBehind) {
+  std::string cgroup;
+  {
+    Lab lab;
+    Node& node = lab.AddNode(Cni::kBridged);
+    lab.Connect();
+    Pod& pod = node.AddPod("a");
+    cgroup = node.cgroup();
+    Server server = ServeAll(pod);
+    EXPECT_EQ(access(cgroup.c_str(), F_OK), 0);
+  }
+  EXPECT_NE(access(cgroup.c_str(), F_OK), 0);
+  EXPECT_EQ(RunProgram({}, {"ip", "netns", "list"}).out, "");
+}
+
+}  // namespace
+}  // namespace waggle::lab
