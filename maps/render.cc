@@ -11,6 +11,8 @@
 #include <tuple>
 #include <utility>
 
+#include "maps/text_table.h"
+
 namespace waggle::maps {
 namespace {
 
@@ -164,26 +166,9 @@ std::string JsonLines(const std::vector<Row>& rows) {
   return text + "\n]\n";
 }
 
-// What a terminal would obey or cannot show is spelled out as \xNN.
-std::string Printable(std::string_view text) {
-  constexpr std::string_view kHex = "0123456789abcdef";
-  std::string out;
-  for (const char c : text) {
-    const auto byte = static_cast<unsigned char>(c);
-    if (byte > 0x20 && byte < 0x7f) {
-      out += c;
-    } else {
-      out += "\\x";
-      out += kHex[byte >> 4];
-      out += kHex[byte & 15];
-    }
-  }
-  return out;
-}
-
 // An empty cell would shift the columns of whoever splits a line at spaces.
 std::string Cell(std::string_view text) {
-  return text.empty() ? "<none>" : Printable(text);
+  return text.empty() ? "<none>" : Printable(text, /*spaces=*/false);
 }
 
 std::string Join(const std::vector<std::string>& parts) {
@@ -191,27 +176,6 @@ std::string Join(const std::vector<std::string>& parts) {
   for (const std::string& part : parts) {
     if (!text.empty()) text += ",";
     text += part;
-  }
-  return text;
-}
-
-using TableRow = std::vector<std::string>;
-
-// Columns as wide as their longest cell, three spaces apart; the last one is not padded.
-std::string Columns(const std::vector<TableRow>& rows) {
-  std::vector<size_t> widths;
-  for (const TableRow& row : rows) {
-    widths.resize(std::max(widths.size(), row.size()));
-    for (size_t i = 0; i < row.size(); ++i)
-      widths[i] = std::max(widths[i], row[i].size());
-  }
-  std::string text;
-  for (const TableRow& row : rows) {
-    for (size_t i = 0; i < row.size(); ++i) {
-      text += row[i];
-      if (i + 1 < row.size()) text.append(widths[i] - row[i].size() + 3, ' ');
-    }
-    text += "\n";
   }
   return text;
 }

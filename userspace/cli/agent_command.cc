@@ -1,0 +1,93 @@
+#include "userspace/cli/agent_command.h"
+
+#include <spdlog/sinks/stdout_sinks.h>
+#include <spdlog/spdlog.h>
+
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "k8s-watch/manifest_source.h"
+#include "maps/layout.h"
+#include "userspace/agent/agent.h"
+#include "userspace/cli/exit_codes.h"
+
+namespace waggle::cli {
+namespace {
+
+struct AgentFlags {
+  std::string manifests;
+  agent::AgentOptions options;
+  bool verbose = false;
+};
+
+// Log lines go to stderr, without colours: a container's log is a file.
+void SetUpLog(bool verbose) {
+  spdlog::set_default_logger(std::make_shared<spdlog::logger>(
+      "waggle", std::make_shared<spdlog::sinks::stderr_sink_st>()));
+  spdlog::set_pattern("%Y-%m-%dT%H:%M:%S.%e %l %v");
+  spdlog::set_level(verbose ? spdlog::level::debug : spdlog::level::info);
+  spdlog::flush_on(spdlog::level::trace);
+}
+
+int Run(const AgentFlags& flags) {
+  SetUpLog(flags.verbose);
+  const absl::Status status =
+      agent::RunAgent(flags.options, std::make_unique<k8s::ManifestSource>(flags.manifests));
+  if (status.ok()) return kExitOk;
+  spdlog::error("{}", std::string(status.message()));
+  return status.code() == absl::StatusCode::kInvalidArgument ? kExitUsage : kExitError;
+}
+
+}  // namespace
+
+void AddAgentCommand(CLI::App& app, int* exit_code) {
+  auto flags = std::make_shared<AgentFlags>();
+  loader::DatapathOptions& datapath = flags->options.datapath;
+  datapath.pin_path = std::string(maps::kDefaultPinPath);
+
+  CLI::App* command = app.add_subcommand(
+      "agent", "Keep this node's Services in force (runs until SIGTERM; they stay afterwards)");
+  command->footer(
+      "Examples:\n"
+      "  waggle agent --manifests /etc/waggle/manifests --node $(hostname)\n"
+      "  waggle agent --manifests - --node n1 < services.yaml\n"
+      "  waggle agent --manifests dir --node n1 --pin-path /sys/fs/bpf/n1 --cgroup-path "
+      "/sys/fs/cgroup/n1");
+  command
+      ->add_option("--manifests", flags->manifests,
+                   "Folder (watched), file (watched) or - of Services, EndpointSlices and Nodes")
+      ->required();
+  command->add_option("--node", flags->options.node_name, "Name of this node")->required();
+  command->add_option("--pin-path", datapath.pin_path, "Folder of a bpf file system for the pins")
+      ->capture_default_str();
+  command->add_option("--cgroup-path", datapath.cgroup_path,
+                      "Cgroup v2 folder whose processes are served (default: the root)");
+  command
+      ->add_option("--socket-lb", datapath.socket_lb,
+                   "Whose sockets are translated: all (node and pods), host (node only), off")
+      ->transform(CLI::CheckedTransformer(
+          std::map<std::string, loader::SocketLb>{{"all", loader::SocketLb::kAll},
+                                                  {"host", loader::SocketLb::kHost},
+                                                  {"off", loader::SocketLb::kOff}}))
+      ->default_str("all");
+  const auto add_size = [&](const char* name, uint32_t& size, const char* what) {
+    command->add_option(name, size, what)
+        ->check(CLI::Range(uint32_t{1}, maps::kMaxSize))
+        ->capture_default_str();
+  };
+  add_size("--max-frontends", datapath.sizes.frontends, "Frontends (address, port, protocol)");
+  add_size("--max-services", datapath.sizes.services, "Service ports");
+  add_size("--max-backends", datapath.sizes.backends, "Backends, summed over all lists");
+  add_size("--max-udp-flows", datapath.sizes.udp_flows,
+           "Conversations of unconnected UDP sockets, two entries each");
+  command
+      ->add_option("--disable-feature", datapath.disabled_features,
+                   "Count a kernel feature as missing (to try a fallback)")
+      ->group("");
+  command->add_flag("-v,--verbose", flags->verbose, "Log more");
+  command->callback([flags, exit_code] { *exit_code = Run(*flags); });
+}
+
+}  // namespace waggle::cli

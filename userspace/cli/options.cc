@@ -1,0 +1,41 @@
+#include "userspace/cli/options.h"
+
+#include <utility>
+
+namespace waggle::cli {
+
+void AddOption(CLI::App& command, OutputOption& option) {
+  command.add_option("-o,--output", option.format, "Output: table, wide or json (default table)")
+      ->type_name("FORMAT")
+      ->check(CLI::IsMember({"table", "wide", "json"}).description(""));
+}
+
+void AddOption(CLI::App& command, PinPathOption& option) {
+  command
+      .add_option("--pin-path", option.path,
+                  "Folder of the pinned maps and links (default " + option.path + ")")
+      ->type_name("DIR");
+}
+
+void AddOption(CLI::App& command, NamespaceOption& option) {
+  command.add_option("-n,--namespace", option.ns, "Only this namespace (default all)")
+      ->type_name("NS");
+}
+
+void SetExamples(CLI::App& command, const std::vector<std::string>& lines) {
+  std::string text = "Examples:";
+  for (const std::string& line : lines)
+    text += "\n  " + line;
+  command.footer(text);
+}
+
+std::vector<ResolvedService> InNamespace(std::vector<ResolvedService> services,
+                                         const NamespaceOption& option) {
+  if (!option.ns.empty()) {
+    std::erase_if(services,
+                  [&](const ResolvedService& service) { return service.name.ns != option.ns; });
+  }
+  return services;
+}
+
+}  // namespace waggle::cli

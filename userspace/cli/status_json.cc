@@ -1,0 +1,103 @@
+#include <cstring>
+#include <nlohmann/json.hpp>
+
+#include "userspace/cli/status_facts.h"
+#include "userspace/cli/status_report.h"
+
+namespace waggle::cli {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+double Seconds(uint64_t nanoseconds) {
+  return static_cast<double>(nanoseconds / 1'000'000) / 1e3;
+}
+
+Json AgentJson(const waggle_agent& agent, const AgentHealth& health) {
+  return {{"state", health.state},
+          {"alive", health.alive},
+          {"ready", health.ready},
+          {"pid", agent.pid},
+          {"version", std::string(agent.version, strnlen(agent.version, sizeof(agent.version)))},
+          {"uptimeSeconds", Seconds(health.uptime_ns)},
+          {"heartbeatAgeSeconds", Seconds(health.heartbeat_age_ns)},
+          {"secondsToReady",
+           agent.ready_ns > agent.started_ns ? Seconds(agent.ready_ns - agent.started_ns) : 0.0},
+          {"meaning", health.meaning}};
+}
+
+Json SocketLbJson(const waggle_agent& agent) {
+  const SocketLbFacts facts = SocketLbOf(agent.socket_lb);
+  Json features = Json::array();
+  for (const FeatureFacts& feature : FeaturesOf(agent.features)) {
+    features.push_back(
+        {{"name", feature.name}, {"present", feature.present}, {"withoutIt", feature.fallback}});
+  }
+  return {{"mode", facts.mode}, {"consequence", facts.consequence}, {"features", features}};
+}
+
+Json WorkJson(const waggle_agent& agent) {
+  Json json = Json::object();
+  for (const WorkFacts& work : WorkOf(agent))
+    json[std::string(work.key)] = work.value;
+  return json;
+}
+
+}  // namespace
+
+std::string RenderStatusJson(const StatusInput& input) {
+  const waggle_agent& agent = input.view.agent;
+  const Totals totals = TotalsOf(input.view.services);
+
+  Json attachments = Json::array();
+  for (const loader::Attachment& attachment : input.attachments) {
+    attachments.push_back({{"hook", attachment.hook},
+                           {"target", attachment.target},
+                           {"programId", attachment.program_id},
+                           {"programTag", attachment.program_tag},
+                           {"alive", attachment.alive}});
+  }
+  Json maps_used = Json::array();
+  for (const maps::MapUsage& usage : input.view.maps) {
+    Json row = {{"name", usage.name}, {"flag", usage.flag}};
+    // Unbounded: neither number is known, and 0 would be a lie.
+    row["used"] = usage.max == 0 ? Json() : Json(usage.used);
+    row["max"] = usage.max == 0 ? Json() : Json(usage.max);
+    maps_used.push_back(std::move(row));
+  }
+  Json counters = Json::array();
+  for (size_t i = 0; i < Reasons().size(); ++i) {
+    const ReasonInfo& reason = Reasons()[i];
+    counters.push_back({{"reason", reason.label},
+                        {"effect", reason.effect},
+                        {"count", i < input.view.stats.size() ? input.view.stats[i] : 0},
+                        {"meaning", reason.text}});
+  }
+  Json problems = Json::array();
+  for (const Problem& problem : input.view.problems) {
+    problems.push_back({{"object", problem.object.ToString()},
+                        {"field", problem.field},
+                        {"reason", ProblemReasonName(problem.reason)},
+                        {"text", problem.text}});
+  }
+  const Json status = {{"node", std::string(agent.node, strnlen(agent.node, sizeof(agent.node)))},
+                       {"pinPath", input.pin_path},
+                       {"layoutVersion", agent.layout_version},
+                       {"agent", AgentJson(agent, HealthOf(agent, input.view.now_boottime_ns))},
+                       {"services",
+                        {{"count", totals.services},
+                         {"frontends", totals.frontends},
+                         {"backends", totals.backends},
+                         {"leftOut", agent.services_left_out}}},
+                       {"inputProblems", agent.problems},
+                       {"sourcesComplete", agent.sources_incomplete == 0},
+                       {"socketLb", SocketLbJson(agent)},
+                       {"attachments", attachments},
+                       {"maps", maps_used},
+                       {"counters", counters},
+                       {"work", WorkJson(agent)},
+                       {"pinProblems", problems}};
+  return status.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
+}
+
+}  // namespace waggle::cli

@@ -1,0 +1,43 @@
+// `waggle status` as values and text. Pure: everything comes in, nothing is read here.
+#ifndef WAGGLE_USERSPACE_CLI_STATUS_REPORT_H_
+#define WAGGLE_USERSPACE_CLI_STATUS_REPORT_H_
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "bpf/abi.h"
+#include "loader/attachment.h"
+#include "maps/reader.h"
+
+namespace waggle::cli {
+
+struct StatusInput {
+  std::string pin_path;
+  maps::KernelView view;
+  std::vector<loader::Attachment> attachments;
+};
+
+struct AgentHealth {
+  bool alive = false;             // it has said so in the last five seconds
+  bool ready = false;             // alive, and everything known is programmed
+  std::string state;              // "starting", "ready", "stopped", "killed", "none"
+  std::string meaning;            // one sentence for people
+  uint64_t uptime_ns = 0;         // 0 unless alive
+  uint64_t heartbeat_age_ns = 0;  // 0 when there never was one
+};
+
+// Both times are CLOCK_BOOTTIME.
+AgentHealth HealthOf(const waggle_agent& agent, uint64_t now_boottime_ns);
+
+// `wide` adds program tags and the work done.
+std::string RenderStatusText(const StatusInput& input, bool wide);
+// One object, indented by two; ends in a newline.
+std::string RenderStatusJson(const StatusInput& input);
+
+// "3d4h", "2h3m", "4m5s", "6.7s": the two largest units, rounded down.
+std::string DurationText(uint64_t nanoseconds);
+
+}  // namespace waggle::cli
+
+#endif

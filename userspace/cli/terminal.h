@@ -1,0 +1,27 @@
+// The two ways in which commands speak: results on stdout, and one line for each
+// error on stderr.
+#ifndef WAGGLE_USERSPACE_CLI_TERMINAL_H_
+#define WAGGLE_USERSPACE_CLI_TERMINAL_H_
+
+#include <string_view>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "userspace/status/problem.h"
+
+namespace waggle::cli {
+
+// Writes all of `text` to stdout. kOk, or kError when it could not be written (a full
+// disk must not look like an empty list).
+int Print(std::string_view text);
+
+// "waggle: <message>" on stderr, in one line whatever the message holds.
+void Complain(std::string_view message);
+void Complain(const std::vector<Problem>& problems);
+
+// Complains and gives the exit code: kNotReady for NotFound, else kError.
+int Fail(const absl::Status& status);
+
+}  // namespace waggle::cli
+
+#endif
