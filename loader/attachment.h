@@ -12,11 +12,11 @@
 namespace waggle::loader {
 
 struct Attachment {
-  std::string hook;          // "connect4", "sendmsg6", …
-  std::string target;        // "cgroup 1 (/sys/fs/cgroup/unified)", or "gone" when it was removed
+  std::string hook;    // "connect4", "sendmsg6", …
+  std::string target;  // "cgroup 1 (/sys/fs/cgroup/unified)", or "gone" when it was removed
   uint32_t program_id = 0;
-  std::string program_tag;   // as bpftool shows it
-  bool alive = true;         // false: the target no longer exists
+  std::string program_tag;  // as bpftool shows it
+  bool alive = true;        // false: the target no longer exists
 };
 
 // Sorted by hook. Empty when nothing is pinned.

@@ -18,7 +18,9 @@ net::Address ToAddress(const __u8 (&bytes)[16]) {
   return net::Address(copy);
 }
 
-bool EndsInNul(const char (&label)[WAGGLE_LABEL_LEN]) { return label[WAGGLE_LABEL_LEN - 1] == 0; }
+bool EndsInNul(const char (&label)[WAGGLE_LABEL_LEN]) {
+  return label[WAGGLE_LABEL_LEN - 1] == 0;
+}
 
 std::string Describe(const waggle_frontend_key& key) {
   const net::Endpoint endpoint{ToAddress(key.addr), ntohs(key.port_be)};
@@ -32,8 +34,10 @@ class Checker {
       : raw_(raw), arrays_(arrays), ranges_(std::max(arrays.backends_size, 1u)) {}
 
   CheckedTables Run() {
-    for (const RawTables::ServiceEntry& entry : raw_.services) CheckService(entry);
-    for (const RawTables::FrontendEntry& entry : raw_.frontends) CheckFrontend(entry);
+    for (const RawTables::ServiceEntry& entry : raw_.services)
+      CheckService(entry);
+    for (const RawTables::FrontendEntry& entry : raw_.frontends)
+      CheckFrontend(entry);
     Group();
     return std::move(checked_);
   }
@@ -55,8 +59,8 @@ class Checker {
     }
     // Two ids for one Service port: a crash between two plans cannot do that, but a
     // stranger can.
-    const std::string identity = absl::StrCat(value.ns, "/", value.name, "/", value.port_name, "/",
-                                              value.protocol);
+    const std::string identity =
+        absl::StrCat(value.ns, "/", value.name, "/", value.port_name, "/", value.protocol);
     if (!identities_.insert(identity).second) {
       checked_.tables.stray_services.push_back(entry.id);
       Report("services", absl::StrCat("id ", entry.id), absl::StrCat(identity, " has two ids"));
@@ -70,7 +74,8 @@ class Checker {
     const auto known = slot_owner_.find(row.slot);
     if (known != slot_owner_.end()) {
       if (known->second != row.service_id) {
-        Report("frontends", what, absl::StrCat("slot ", row.slot, " belongs to another Service port"));
+        Report("frontends", what,
+               absl::StrCat("slot ", row.slot, " belongs to another Service port"));
         return nullptr;
       }
       for (ListState& list : port.lists) {
@@ -112,7 +117,8 @@ class Checker {
     } else if (row.kind > WAGGLE_KIND_EXTERNAL_IP || entry.key.scope > WAGGLE_SCOPE_EXTERNAL) {
       Report("frontends", what, "unknown kind or scope");
     } else if (port == ports_.end()) {
-      Report("frontends", what, absl::StrCat("names service id ", row.service_id, ", which is unknown"));
+      Report("frontends", what,
+             absl::StrCat("names service id ", row.service_id, ", which is unknown"));
     } else {
       list = FindList(row, what, port->second);
     }

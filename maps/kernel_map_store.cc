@@ -50,7 +50,8 @@ absl::Status ReadHash(int fd, const char* name, const Add& add) {
     if (error != 0 && error != ENOENT) {
       return os::ErrnoStatus(error, absl::StrCat("read map ", name));
     }
-    for (uint32_t i = 0; i < count; ++i) add(keys[i], values[i]);
+    for (uint32_t i = 0; i < count; ++i)
+      add(keys[i], values[i]);
     if (error == ENOENT) return absl::OkStatus();
     in = out;
     first = false;
@@ -62,16 +63,27 @@ absl::Status ReadHash(int fd, const char* name, const Add& add) {
 absl::StatusOr<RawTables> ReadHashes(int frontends_fd, int services_fd) {
   RawTables raw;
   absl::Status status = ReadHash<waggle_frontend_key, waggle_frontend>(
-      frontends_fd, "frontends",
-      [&](const waggle_frontend_key& key, const waggle_frontend& value) {
+      frontends_fd, "frontends", [&](const waggle_frontend_key& key, const waggle_frontend& value) {
         raw.frontends.push_back({key, value});
       });
   if (!status.ok()) return status;
-  status = ReadHash<uint32_t, waggle_service>(
-      services_fd, "services",
-      [&](uint32_t id, const waggle_service& value) { raw.services.push_back({id, value}); });
+  status = ReadHash<uint32_t, waggle_service>(services_fd, "services",
+                                              [&](uint32_t id, const waggle_service& value) {
+                                                raw.services.push_back({id, value});
+                                              });
   if (!status.ok()) return status;
   return raw;
+}
+
+absl::Status CopyUdpFlows(int from_fd, int to_fd) {
+  absl::Status copied;
+  absl::Status read = ReadHash<waggle_udp_flow_key, waggle_udp_flow>(
+      from_fd, "udp_flows", [&](const waggle_udp_flow_key& key, const waggle_udp_flow& value) {
+        if (bpf_map_update_elem(to_fd, &key, &value, BPF_ANY) != 0 && copied.ok()) {
+          copied = os::ErrnoStatus(errno, "copy map udp_flows");
+        }
+      });
+  return read.ok() ? copied : read;
 }
 
 absl::StatusOr<ArrayMapping> ArrayMapping::Map(int fd, size_t stride, bool writable,

@@ -23,11 +23,13 @@ struct MapFds {
 // Reads all elements of the hashes. The arrays are mmapped by the caller.
 absl::StatusOr<RawTables> ReadHashes(int frontends_fd, int services_fd);
 
+// Copies the entries of one udp_flows into another, as many as it takes.
+absl::Status CopyUdpFlows(int from_fd, int to_fd);
+
 // A shared mapping of an array map. Unmaps on destruction.
 class ArrayMapping {
  public:
-  static absl::StatusOr<ArrayMapping> Map(int fd, size_t stride, bool writable,
-                                          const char* name);
+  static absl::StatusOr<ArrayMapping> Map(int fd, size_t stride, bool writable, const char* name);
   ArrayMapping() = default;
   ArrayMapping(ArrayMapping&& other) noexcept;
   ArrayMapping& operator=(ArrayMapping&& other) noexcept;

@@ -50,8 +50,8 @@ absl::StatusOr<os::UniqueFd> OpenAny(const std::string& path, Access access) {
   if (fd) return fd;
   const int error = errno;
   if (error == EPERM || (error == EACCES && access == Access::kReadWrite)) {
-    return absl::PermissionDeniedError(
-        absl::StrCat("open pin ", path, ": ", std::strerror(error), " (BPF needs CAP_BPF or root)"));
+    return absl::PermissionDeniedError(absl::StrCat("open pin ", path, ": ", std::strerror(error),
+                                                    " (BPF needs CAP_BPF or root)"));
   }
   // A link cannot be opened read-only, a file that is no BPF object not at all.
   if (error == EACCES || error == EINVAL) {
@@ -109,10 +109,9 @@ absl::StatusOr<os::UniqueFd> OpenPin(std::string_view pin_path, std::string_view
   if (!IsMap(fd->get()) || bpf_obj_get_info_by_fd(fd->get(), &info, &length) != 0 ||
       info.type != kind.type || info.key_size != kind.key_size ||
       info.value_size != kind.value_size) {
-    return absl::FailedPreconditionError(
-        absl::StrCat(path, " is not Waggle's map ", std::string(name), " of layout version ",
-                     WAGGLE_LAYOUT_VERSION,
-                     "; run `waggle cleanup`, remove it, or give another --pin-path"));
+    return absl::FailedPreconditionError(absl::StrCat(
+        path, " is not Waggle's map ", std::string(name), " of layout version ",
+        WAGGLE_LAYOUT_VERSION, "; run `waggle cleanup`, remove it, or give another --pin-path"));
   }
   return fd;
 }

@@ -13,19 +13,6 @@
 namespace waggle::maps {
 namespace {
 
-struct KeyHash {
-  size_t operator()(const waggle_frontend_key& key) const {
-    return waggle_frontend_tag(&key, 0, 0, 0);
-  }
-};
-struct KeyEqual {
-  bool operator()(const waggle_frontend_key& left, const waggle_frontend_key& right) const {
-    return SameKey(left, right);
-  }
-};
-template <typename Value>
-using KeyMap = absl::flat_hash_map<waggle_frontend_key, Value, KeyHash, KeyEqual>;
-
 // Where a frontend stands in the state in force.
 struct Place {
   size_t port;
@@ -69,10 +56,14 @@ class Transaction {
   Transaction& operator=(const Transaction&) = delete;
   ~Transaction() {
     if (committed_) return;
-    for (const uint32_t id : ids_) slots_.services().Release(id);
-    for (const uint32_t slot : lists_) slots_.lists().Release(slot);
-    for (const auto& [base, count] : ranges_) slots_.backends().Release(base, count);
-    for (uint32_t i = 0; i < frontends_; ++i) slots_.ReleaseFrontend();
+    for (const uint32_t id : ids_)
+      slots_.services().Release(id);
+    for (const uint32_t slot : lists_)
+      slots_.lists().Release(slot);
+    for (const auto& [base, count] : ranges_)
+      slots_.backends().Release(base, count);
+    for (uint32_t i = 0; i < frontends_; ++i)
+      slots_.ReleaseFrontend();
   }
 
   absl::StatusOr<uint32_t> TakeService() {
@@ -95,10 +86,9 @@ class Transaction {
   }
   absl::Status TakeFrontend() {
     if (!slots_.TakeFrontend()) {
-      return absl::ResourceExhaustedError(
-          absl::StrCat("map frontends is full (", slots_.frontends_used(), " of ",
-                       slots_.frontends_capacity(), " used): Service ", name_.ToString(),
-                       " needs one more; raise --max-frontends"));
+      return absl::ResourceExhaustedError(absl::StrCat(
+          "map frontends is full (", slots_.frontends_used(), " of ", slots_.frontends_capacity(),
+          " used): Service ", name_.ToString(), " needs one more; raise --max-frontends"));
     }
     ++frontends_;
     return absl::OkStatus();
@@ -242,7 +232,8 @@ class Planner {
   std::vector<waggle_backend> WantedBackends(const ListRows& list, uint32_t id,
                                              const ListState* old_list) const {
     std::vector<waggle_backend> wanted = list.backends;
-    for (waggle_backend& backend : wanted) backend.service_id = id;
+    for (waggle_backend& backend : wanted)
+      backend.service_id = id;
     if (!additive_ || !old_list) return wanted;
     const auto in_force = InForce(*old_list);
     std::vector<waggle_backend> both;
@@ -273,9 +264,9 @@ class Planner {
     after.list.count = static_cast<__u16>(backends.size());
     if (!backends.empty()) after.list.fate = WAGGLE_FATE_FORWARD;
 
-    const bool same = old_list && std::equal(backends.begin(), backends.end(),
-                                             InForce(*old_list).begin(), InForce(*old_list).end(),
-                                             SameBackend);
+    const bool same =
+        old_list && std::equal(backends.begin(), backends.end(), InForce(*old_list).begin(),
+                               InForce(*old_list).end(), SameBackend);
     if (same) {
       after.list.base = old_list->list.base;
     } else {
@@ -300,15 +291,14 @@ class Planner {
 
   absl::Status PlanFrontends(const ListRows& wanted, size_t old_port, size_t old_list, uint32_t id,
                              ListState& after) {
-    KeyMap<bool> kept;
+    FrontendKeyMap<bool> kept;
     for (const FrontendRow& row : wanted.frontends) {
       kept.emplace(row.key, true);
       after.frontends.push_back(row);
       const auto place = places_.find(row.key);
       if (place == places_.end()) {
         if (absl::Status status = transaction_.TakeFrontend(); !status.ok()) return status;
-        planned_.plan.frontend_inserts.push_back(
-            {row.key, FrontendValue(row, after.slot, id)});
+        planned_.plan.frontend_inserts.push_back({row.key, FrontendValue(row, after.slot, id)});
         continue;
       }
       const Place& at = place->second;
@@ -347,7 +337,8 @@ class Planner {
   }
 
   void LeaveList(const ListState& list) {
-    for (const FrontendRow& row : list.frontends) DeleteUnlessWanted(row.key);
+    for (const FrontendRow& row : list.frontends)
+      DeleteUnlessWanted(row.key);
     planned_.plan.retired.slots.push_back(list.slot);
     if (list.list.count > 0) {
       planned_.plan.retired.ranges.emplace_back(list.list.base, list.list.count);
@@ -359,7 +350,8 @@ class Planner {
       planned_.after.ports.push_back(port);
       return;
     }
-    for (const ListState& list : port.lists) LeaveList(list);
+    for (const ListState& list : port.lists)
+      LeaveList(list);
     planned_.plan.service_deletes.push_back(port.id);
     planned_.plan.retired.service_ids.push_back(port.id);
   }
@@ -369,7 +361,7 @@ class Planner {
   const ArrayView& arrays_;
   const bool additive_;
   Transaction transaction_;
-  KeyMap<Place> places_;
+  FrontendKeyMap<Place> places_;
   std::vector<bool> port_taken_;
   std::vector<size_t> old_port_of_;
   Planned planned_;
@@ -406,20 +398,32 @@ void WritePlan::Append(WritePlan other) {
   MoveAppend(retired.ranges, std::move(other.retired.ranges));
   MoveAppend(retired.service_ids, std::move(other.retired.service_ids));
   retired.frontends += other.retired.frontends;
-  if (frontend_deletes.empty() || frontend_inserts.empty()) return;
+  IndexNewKeys();
+}
 
-  KeyMap<bool> deleted;
-  for (const waggle_frontend_key& key : frontend_deletes) deleted.emplace(key, false);
+void WritePlan::IndexNewKeys() {
+  FrontendKeyMap<bool> both;
+  for (; inserts_indexed_ < frontend_inserts.size(); ++inserts_indexed_) {
+    const waggle_frontend_key& key = frontend_inserts[inserts_indexed_].key;
+    if (!keys_.try_emplace(key, true).second) both.emplace(key, true);
+  }
+  for (; deletes_indexed_ < frontend_deletes.size(); ++deletes_indexed_) {
+    const waggle_frontend_key& key = frontend_deletes[deletes_indexed_];
+    if (!keys_.try_emplace(key, false).second) both.emplace(key, true);
+  }
+  if (both.empty()) return;
+  // The row was counted twice, as a new one and as one to retire; that stays right.
   std::erase_if(frontend_inserts, [&](const FrontendInsert& insert) {
-    const auto found = deleted.find(insert.key);
-    if (found == deleted.end()) return false;
-    found->second = true;
+    if (!both.contains(insert.key)) return false;
     frontend_moves.push_back(insert);
     return true;
   });
-  // The row was counted twice, as a new one and as one to retire: the latter stays so.
   std::erase_if(frontend_deletes,
-                [&](const waggle_frontend_key& key) { return deleted.at(key); });
+                [&](const waggle_frontend_key& key) { return both.contains(key); });
+  for (const auto& [key, unused] : both)
+    keys_.erase(key);
+  inserts_indexed_ = frontend_inserts.size();
+  deletes_indexed_ = frontend_deletes.size();
 }
 
 absl::StatusOr<Planned> Plan(const ServiceRows& rows, const ServiceState* in_force,
@@ -427,11 +431,56 @@ absl::StatusOr<Planned> Plan(const ServiceRows& rows, const ServiceState* in_for
   return Planner(rows, in_force, arrays, mode, slots).Run();
 }
 
+Planned PlanShrink(const ServiceRows& rows, const ServiceState& in_force) {
+  FrontendKeyMap<bool> wanted;
+  for (const PortRows& port : rows.ports) {
+    for (const ListRows& list : port.lists) {
+      for (const FrontendRow& row : list.frontends)
+        wanted.emplace(row.key, true);
+    }
+  }
+  Planned planned;
+  ServiceState gone;  // whole lists and ports, to be removed as PlanRemoval() does
+  for (const PortState& port : in_force.ports) {
+    PortState kept = port;
+    PortState lost = port;
+    kept.lists.clear();
+    lost.lists.clear();
+    for (const ListState& list : port.lists) {
+      ListState rest = list;
+      std::erase_if(rest.frontends,
+                    [&](const FrontendRow& row) { return !wanted.contains(row.key); });
+      if (rest.frontends.empty()) {
+        lost.lists.push_back(list);
+        continue;
+      }
+      for (const FrontendRow& row : list.frontends) {
+        if (!wanted.contains(row.key)) planned.plan.frontend_deletes.push_back(row.key);
+      }
+      planned.plan.retired.frontends +=
+          static_cast<uint32_t>(list.frontends.size() - rest.frontends.size());
+      kept.lists.push_back(std::move(rest));
+    }
+    if (kept.lists.empty()) {
+      gone.ports.push_back(std::move(lost));
+      continue;
+    }
+    WritePlan lists = PlanRemoval({{lost}});
+    lists.service_deletes.clear();  // the port itself stays
+    lists.retired.service_ids.clear();
+    planned.plan.Append(std::move(lists));
+    planned.after.ports.push_back(std::move(kept));
+  }
+  planned.plan.Append(PlanRemoval(gone));
+  return planned;
+}
+
 WritePlan PlanRemoval(const ServiceState& in_force) {
   WritePlan plan;
   for (const PortState& port : in_force.ports) {
     for (const ListState& list : port.lists) {
-      for (const FrontendRow& row : list.frontends) plan.frontend_deletes.push_back(row.key);
+      for (const FrontendRow& row : list.frontends)
+        plan.frontend_deletes.push_back(row.key);
       plan.retired.frontends += static_cast<uint32_t>(list.frontends.size());
       plan.retired.slots.push_back(list.slot);
       if (list.list.count > 0) plan.retired.ranges.emplace_back(list.list.base, list.list.count);

@@ -41,6 +41,14 @@ struct WritePlan {
   // Joins another plan for other Services; prefixes stay safe. A key that one plan
   // deletes and another inserts becomes a move.
   void Append(WritePlan other);
+
+ private:
+  // Keys of frontend_inserts (true) and frontend_deletes (false), kept up by Append() so
+  // that joining many plans costs their total length.
+  void IndexNewKeys();
+  FrontendKeyMap<bool> keys_;
+  size_t inserts_indexed_ = 0;
+  size_t deletes_indexed_ = 0;
 };
 
 enum class PlanMode {
@@ -57,6 +65,10 @@ struct Planned {
 // nothing is taken from `slots` then.
 absl::StatusOr<Planned> Plan(const ServiceRows& rows, const ServiceState* in_force,
                              const ArrayView& arrays, PlanMode mode, Slots& slots);
+
+// For a Service that found no room: takes out of force the frontends that it no longer
+// wants, which others may want now, and leaves the rest as it is. Needs no room itself.
+Planned PlanShrink(const ServiceRows& rows, const ServiceState& in_force);
 
 // Takes all of a Service out of force.
 WritePlan PlanRemoval(const ServiceState& in_force);

@@ -28,9 +28,11 @@ absl::StatusOr<std::vector<uint64_t>> ReadStats(int fd) {
   std::vector<uint64_t> values(static_cast<size_t>(cpus));
   for (uint32_t reason = 0; reason < WAGGLE_REASON_COUNT; ++reason) {
     if (bpf_map_lookup_elem(fd, &reason, values.data()) != 0) {
+      if (errno == ENOENT) break;  // made by a version with fewer reasons
       return os::ErrnoStatus(errno, "read map stats");
     }
-    for (const uint64_t value : values) sums[reason] += value;
+    for (const uint64_t value : values)
+      sums[reason] += value;
   }
   return sums;
 }
@@ -56,9 +58,10 @@ absl::StatusOr<KernelView> ReadPins(std::string_view pin_path) {
   if (absl::Status status = CheckBpffs(pin_path); !status.ok()) return status;
   const absl::StatusOr<uint32_t> version = PinnedLayoutVersion(pin_path);
   if (absl::IsNotFound(version.status())) {
-    return absl::NotFoundError(absl::StrCat("nothing is pinned in ", std::string(pin_path),
-                                            "; `waggle agent` has not run here, or ran with another "
-                                            "--pin-path"));
+    return absl::NotFoundError(
+        absl::StrCat("nothing is pinned in ", std::string(pin_path),
+                     "; `waggle agent` has not run here, or ran with another "
+                     "--pin-path"));
   }
   if (!version.ok()) return version.status();
   if (*version != WAGGLE_LAYOUT_VERSION) {
@@ -109,8 +112,7 @@ absl::StatusOr<KernelView> ReadPins(std::string_view pin_path) {
       ArrayMapping::Map(fd_of("backends"), sizeof(waggle_backend), /*writable=*/false, "backends");
   if (!backends.ok()) return backends.status();
   const ArrayView arrays{static_cast<const waggle_list*>(lists->data()), lists->entries(),
-                         static_cast<const waggle_backend*>(backends->data()),
-                         backends->entries()};
+                         static_cast<const waggle_backend*>(backends->data()), backends->entries()};
   // A live agent may change a Service between two reads, which looks like damage; real
   // damage is still there at the third look.
   absl::StatusOr<RawTables> raw;
@@ -129,7 +131,8 @@ absl::StatusOr<KernelView> ReadPins(std::string_view pin_path) {
   for (const auto& [name, service] : checked.tables.services) {
     for (const PortState& port : service.ports) {
       usage_of("lists").used += port.lists.size();
-      for (const ListState& list : port.lists) usage_of("backends").used += list.list.count;
+      for (const ListState& list : port.lists)
+        usage_of("backends").used += list.list.count;
     }
   }
   const absl::StatusOr<uint64_t> flows = CountFlows(fd_of("udp_flows"));

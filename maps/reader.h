@@ -62,8 +62,8 @@ struct KernelView {
   std::vector<ResolvedService> services;
   std::vector<Problem> problems;
   waggle_agent agent{};
-  uint64_t now_boottime_ns = 0;           // to compare with the times in `agent`
-  std::vector<uint64_t> stats;            // summed over CPUs, by enum waggle_reason
+  uint64_t now_boottime_ns = 0;  // to compare with the times in `agent`
+  std::vector<uint64_t> stats;   // summed over CPUs, by enum waggle_reason
   std::vector<MapUsage> maps;
 };
 

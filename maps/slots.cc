@@ -39,7 +39,9 @@ void IdPool::Release(uint32_t id) {
   --used_;
 }
 
-RangePool::RangePool(uint32_t capacity) : capacity_(capacity) { AddFree(0, capacity); }
+RangePool::RangePool(uint32_t capacity) : capacity_(capacity) {
+  AddFree(0, capacity);
+}
 
 void RangePool::AddFree(uint32_t base, uint32_t count) {
   free_by_base_.emplace(base, count);
@@ -109,7 +111,8 @@ bool Slots::TakeFrontend() {
 
 void Slots::Adopt(const Tables& tables) {
   frontends_used_ += static_cast<uint32_t>(tables.stray_frontends.size());
-  for (const uint32_t id : tables.stray_services) services_.Reserve(id);
+  for (const uint32_t id : tables.stray_services)
+    services_.Reserve(id);
   for (const auto& [name, service] : tables.services) {
     for (const PortState& port : service.ports) {
       services_.Reserve(port.id);
@@ -124,7 +127,8 @@ void Slots::Adopt(const Tables& tables) {
 
 void Slots::Retire(const Retired& retired, uint64_t epoch) {
   frontends_used_ -= retired.frontends;
-  for (const uint32_t id : retired.service_ids) services_.Release(id);
+  for (const uint32_t id : retired.service_ids)
+    services_.Release(id);
   if (retired.slots.empty() && retired.ranges.empty()) return;
   quarantine_.push_back({epoch, retired.slots, retired.ranges});
 }
@@ -133,7 +137,8 @@ std::vector<uint32_t> Slots::Reclaim(uint64_t epoch) {
   std::vector<uint32_t> slots;
   while (!quarantine_.empty() && quarantine_.front().epoch <= epoch) {
     const Waiting& waiting = quarantine_.front();
-    for (const auto& [base, count] : waiting.ranges) backends_.Release(base, count);
+    for (const auto& [base, count] : waiting.ranges)
+      backends_.Release(base, count);
     for (const uint32_t slot : waiting.slots) {
       lists_.Release(slot);
       slots.push_back(slot);

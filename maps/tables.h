@@ -23,6 +23,20 @@ inline bool SameKey(const waggle_frontend_key& left, const waggle_frontend_key& 
   return std::memcmp(&left, &right, sizeof(left)) == 0;
 }
 
+struct FrontendKeyHash {
+  size_t operator()(const waggle_frontend_key& key) const {
+    return waggle_frontend_tag(&key, 0, 0, 0);
+  }
+};
+struct FrontendKeyEqual {
+  bool operator()(const waggle_frontend_key& left, const waggle_frontend_key& right) const {
+    return SameKey(left, right);
+  }
+};
+template <typename Value>
+using FrontendKeyMap =
+    absl::flat_hash_map<waggle_frontend_key, Value, FrontendKeyHash, FrontendKeyEqual>;
+
 // ---- Desired: made by compile(). base, slot and service_id are still zero.
 struct ListRows {
   waggle_list list{};  // fate, policy, affinity_s, count

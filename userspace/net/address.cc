@@ -34,7 +34,9 @@ std::optional<std::array<uint8_t, 4>> ParseQuad(std::string_view text) {
 
 }  // namespace
 
-std::string_view FamilyName(Family family) { return family == Family::kIpv4 ? "IPv4" : "IPv6"; }
+std::string_view FamilyName(Family family) {
+  return family == Family::kIpv4 ? "IPv4" : "IPv6";
+}
 
 std::string_view ProtocolName(Protocol protocol) {
   switch (protocol) {
@@ -77,7 +79,7 @@ std::optional<Address> Address::Parse(std::string_view text) {
 
 Family Address::family() const {
   return std::equal(kMappedPrefix.begin(), kMappedPrefix.end(), bytes_.begin()) ? Family::kIpv4
-                                                                               : Family::kIpv6;
+                                                                                : Family::kIpv6;
 }
 
 std::string Address::ToString() const {

@@ -34,7 +34,7 @@ struct Problem {
   std::string origin;  // where the object came from ("web.yaml, document 2"); may be empty
   std::string field;   // path in the object ("spec.ports[0].port"); may be empty
   ProblemReason reason = ProblemReason::kInvalid;
-  std::string text;    // what is wrong, what was expected, what happens now
+  std::string text;  // what is wrong, what was expected, what happens now
 
   // "Service default/web (web.yaml, document 2): spec.ports[0].port: invalid: …"
   std::string ToString() const;

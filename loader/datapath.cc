@@ -1,0 +1,246 @@
+#include "loader/datapath.h"
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <linux/bpf.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/time.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdarg>
+#include <cstdio>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "loader/sock_links.h"
+#include "maps/pins.h"
+#include "maps/reader.h"
+#include "userspace/os/errno_status.h"
+#include "waggle_bpf.skel.h"
+
+#ifndef SO_NETNS_COOKIE
+#define SO_NETNS_COOKIE 71
+#endif
+
+namespace waggle::loader {
+namespace {
+
+// libbpf and the verifier speak through a callback; a failed load shows the end of it.
+constexpr size_t kMaxLog = 4096;
+
+std::string& BpfLog() {
+  thread_local std::string log;
+  return log;
+}
+
+int Capture(libbpf_print_level level, const char* format, va_list arguments) {
+  if (level == LIBBPF_DEBUG) return 0;
+  char line[1024];
+  vsnprintf(line, sizeof(line), format, arguments);
+  std::string& log = BpfLog();
+  log += line;
+  if (log.size() > kMaxLog) log.erase(0, log.size() - kMaxLog);
+  return 0;
+}
+
+// The four maps that hold the Services: of one generation, kept or made together.
+constexpr std::string_view kContent[] = {"frontends", "lists", "backends", "services"};
+
+bool IsContent(std::string_view name) {
+  return std::find(std::begin(kContent), std::end(kContent), name) != std::end(kContent);
+}
+
+// The cookie of this process's network namespace; 0 where the kernel cannot say
+// (before 5.14), which means the initial one to the programs.
+uint64_t NetnsCookie() {
+  const os::UniqueFd fd(socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+  uint64_t cookie = 0;
+  socklen_t length = sizeof(cookie);
+  if (!fd || getsockopt(fd.get(), SOL_SOCKET, SO_NETNS_COOKIE, &cookie, &length) != 0) return 0;
+  return cookie;
+}
+
+absl::Status BpfError(int error, std::string_view what) {
+  std::string text(what);
+  if (!BpfLog().empty()) absl::StrAppend(&text, " [", BpfLog(), "]");
+  if (error == EPERM) {
+    return absl::PermissionDeniedError(
+        absl::StrCat(text, ": the agent needs CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON (or root)"));
+  }
+  return os::ErrnoStatus(error, text);
+}
+
+}  // namespace
+
+void Datapath::SkeletonDeleter::operator()(waggle_bpf* skeleton) const {
+  waggle_bpf__destroy(skeleton);
+}
+
+Datapath::~Datapath() = default;
+
+absl::StatusOr<std::unique_ptr<Datapath>> Datapath::Load(const DatapathOptions& options) {
+  libbpf_set_print(Capture);
+  std::unique_ptr<Datapath> datapath(new Datapath);
+  datapath->options_ = options;
+  absl::StatusOr<Features> features = ProbeFeatures(options.disabled_features);
+  if (!features.ok()) return features.status();
+  datapath->features_ = *features;
+  if (absl::Status status = maps::CheckPins(options.pin_path); !status.ok()) return status;
+  if (options.socket_lb != SocketLb::kOff) {
+    absl::StatusOr<Cgroup> cgroup =
+        options.cgroup_path.empty() ? FindRootCgroup() : OpenCgroup(options.cgroup_path);
+    if (!cgroup.ok()) return cgroup.status();
+    datapath->cgroup_ = *std::move(cgroup);
+  }
+  datapath->node_netns_ = NetnsCookie();
+
+  BpfLog().clear();
+  datapath->skeleton_.reset(waggle_bpf__open());
+  if (!datapath->skeleton_) return BpfError(errno, "open the BPF object");
+  if (absl::Status status = datapath->AdoptMaps(); !status.ok()) return status;
+  if (absl::Status status = datapath->LoadPrograms(); !status.ok()) return status;
+  return datapath;
+}
+
+// Reuses what is pinned. The maps with the Services are made anew, all four, when one
+// of them is missing or has another size than the flags say.
+absl::Status Datapath::AdoptMaps() {
+  bool content_missing = false;
+  bool content_resized = false;
+  std::vector<std::pair<std::string, os::UniqueFd>> pinned;
+  std::vector<std::string> resized_others;
+  for (const maps::MapInfo& info : maps::kMaps) {
+    const std::string name(info.name);
+    absl::StatusOr<os::UniqueFd> fd =
+        maps::OpenPin(options_.pin_path, info.name, maps::Access::kReadWrite);
+    if (absl::IsNotFound(fd.status())) {
+      content_missing |= IsContent(name);
+      continue;
+    }
+    if (!fd.ok()) return fd.status();
+    const absl::StatusOr<uint32_t> capacity = maps::MapCapacity(fd->get());
+    if (!capacity.ok()) return capacity.status();
+    const uint32_t wanted = info.size ? info.size(options_.sizes) : *capacity;
+    if (*capacity != wanted) {
+      notes_.push_back(
+          absl::StrCat("map ", name, " changes from ", *capacity, " to ", wanted, " entries"));
+      if (IsContent(name)) {
+        content_resized = true;
+      } else {
+        resized_others.push_back(name);
+        continue;
+      }
+    }
+    pinned.emplace_back(name, *std::move(fd));
+  }
+  if (content_resized && !content_missing) {
+    if (absl::Status status = CarryOver(); !status.ok()) return status;
+  }
+
+  for (const maps::MapInfo& info : maps::kMaps) {
+    const std::string name(info.name);
+    bpf_map* map = bpf_object__find_map_by_name(skeleton_->obj, name.c_str());
+    if (!map) return absl::InternalError(absl::StrCat("no map ", name, " in the BPF object"));
+    const auto found = std::find_if(pinned.begin(), pinned.end(),
+                                    [&](const auto& pin) { return pin.first == name; });
+    const bool reuse =
+        found != pinned.end() && !(IsContent(name) && (content_missing || content_resized));
+    if (reuse) {
+      if (const int error = bpf_map__reuse_fd(map, found->second.get()); error != 0) {
+        return BpfError(-error, absl::StrCat("reuse map ", name));
+      }
+      continue;
+    }
+    fresh_maps_.push_back(name);
+    if (info.size) bpf_map__set_max_entries(map, info.size(options_.sizes));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Datapath::CarryOver() {
+  absl::StatusOr<maps::KernelView> view = maps::ReadPins(options_.pin_path);
+  if (!view.ok()) return view.status();
+  carried_over_ = std::move(view->services);
+  return absl::OkStatus();
+}
+
+absl::Status Datapath::LoadPrograms() {
+  auto* config = const_cast<waggle_config*>(&skeleton_->rodata_config->waggle_config);
+  config->node_netns = node_netns_;
+  config->host_only = options_.socket_lb == SocketLb::kHost;
+  config->have_set_retval = features_.set_retval;
+  if (const int error = waggle_bpf__load(skeleton_.get()); error != 0) {
+    return BpfError(-error, "load the BPF programs");
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::unique_ptr<maps::MapStore>> Datapath::OpenStore() {
+  const auto duplicate = [](const bpf_map* map) { return os::UniqueFd(dup(bpf_map__fd(map))); };
+  maps::MapFds fds;
+  fds.frontends = duplicate(skeleton_->maps.frontends);
+  fds.lists = duplicate(skeleton_->maps.lists);
+  fds.backends = duplicate(skeleton_->maps.backends);
+  fds.services = duplicate(skeleton_->maps.services);
+  fds.agent = duplicate(skeleton_->maps.agent);
+  absl::StatusOr<std::unique_ptr<maps::KernelMapStore>> store =
+      maps::KernelMapStore::Create(std::move(fds));
+  if (!store.ok()) return store.status();
+  return *std::move(store);
+}
+
+absl::Status Datapath::Commit() {
+  if (absl::Status status = CopyUdpFlows(); !status.ok()) return status;
+  if (absl::Status status = PinMaps(); !status.ok()) return status;
+  SockPrograms programs;
+  if (options_.socket_lb != SocketLb::kOff) {
+    programs = {{"connect4", bpf_program__fd(skeleton_->progs.waggle_connect4)},
+                {"connect6", bpf_program__fd(skeleton_->progs.waggle_connect6)},
+                {"sendmsg4", bpf_program__fd(skeleton_->progs.waggle_sendmsg4)},
+                {"sendmsg6", bpf_program__fd(skeleton_->progs.waggle_sendmsg6)},
+                {"recvmsg4", bpf_program__fd(skeleton_->progs.waggle_recvmsg4)},
+                {"recvmsg6", bpf_program__fd(skeleton_->progs.waggle_recvmsg6)},
+                {"getpeername4", bpf_program__fd(skeleton_->progs.waggle_getpeername4)},
+                {"getpeername6", bpf_program__fd(skeleton_->progs.waggle_getpeername6)}};
+  }
+  return SyncSockLinks(options_.pin_path, cgroup_, programs);
+}
+
+// Conversations of unconnected sockets survive a change of the table's size.
+absl::Status Datapath::CopyUdpFlows() {
+  if (std::find(fresh_maps_.begin(), fresh_maps_.end(), "udp_flows") == fresh_maps_.end()) {
+    return absl::OkStatus();
+  }
+  const absl::StatusOr<os::UniqueFd> old =
+      maps::OpenPin(options_.pin_path, "udp_flows", maps::Access::kReadOnly);
+  if (absl::IsNotFound(old.status())) return absl::OkStatus();
+  if (!old.ok()) return old.status();
+  return maps::CopyUdpFlows(old->get(), bpf_map__fd(skeleton_->maps.udp_flows));
+}
+
+// A pin is replaced by rename, so that at every moment each name is pinned. The map
+// `agent` comes last: its version says that the others are there.
+absl::Status Datapath::PinMaps() {
+  while (!fresh_maps_.empty()) {
+    const std::string& name = fresh_maps_.front();
+    const bpf_map* map = bpf_object__find_map_by_name(skeleton_->obj, name.c_str());
+    const std::string path = maps::PinOf(options_.pin_path, name);
+    const std::string fresh = path + "_new";
+    if (unlink(fresh.c_str()) != 0 && errno != ENOENT) {
+      return os::ErrnoStatus(errno, absl::StrCat("remove ", fresh));
+    }
+    if (bpf_obj_pin(bpf_map__fd(map), fresh.c_str()) != 0) {
+      return os::ErrnoStatus(errno, absl::StrCat("pin map ", name, " at ", fresh));
+    }
+    if (rename(fresh.c_str(), path.c_str()) != 0) {
+      return os::ErrnoStatus(errno, absl::StrCat("pin map ", name, " at ", path));
+    }
+    fresh_maps_.erase(fresh_maps_.begin());
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace waggle::loader

@@ -1,0 +1,44 @@
+#include "loader/features.h"
+
+#include <bpf/libbpf.h>
+#include <linux/bpf.h>
+
+#include <algorithm>
+#include <cerrno>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "userspace/os/errno_status.h"
+
+namespace waggle::loader {
+
+std::vector<std::string_view> FeatureNames() {
+  return {"set_retval"};
+}
+
+absl::StatusOr<Features> ProbeFeatures(const std::vector<std::string>& disabled) {
+  const std::vector<std::string_view> known = FeatureNames();
+  for (const std::string& name : disabled) {
+    if (std::find(known.begin(), known.end(), name) == known.end()) {
+      return absl::InvalidArgumentError(absl::StrCat("unknown feature ", name));
+    }
+  }
+  const auto is_disabled = [&](std::string_view name) {
+    return std::find(disabled.begin(), disabled.end(), name) != disabled.end();
+  };
+
+  const int type = libbpf_probe_bpf_prog_type(BPF_PROG_TYPE_CGROUP_SOCK_ADDR, nullptr);
+  if (type == -EPERM || type == 0) {
+    return absl::PermissionDeniedError(
+        "may not load BPF programs: the agent needs CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON "
+        "(or root), and a kernel of 5.10 or later");
+  }
+  if (type < 0) return os::ErrnoStatus(-type, "probe BPF programs");
+  Features features;
+  const int helper =
+      libbpf_probe_bpf_helper(BPF_PROG_TYPE_CGROUP_SOCK_ADDR, BPF_FUNC_set_retval, nullptr);
+  features.set_retval = helper == 1 && !is_disabled("set_retval");
+  return features;
+}
+
+}  // namespace waggle::loader

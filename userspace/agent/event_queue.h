@@ -1,0 +1,48 @@
+// The one queue between sources (their threads) and the owner thread.
+#ifndef WAGGLE_USERSPACE_AGENT_EVENT_QUEUE_H_
+#define WAGGLE_USERSPACE_AGENT_EVENT_QUEUE_H_
+
+#include <mutex>
+#include <optional>
+#include <vector>
+
+#include "absl/container/flat_hash_map.h"
+#include "k8s-watch/source.h"
+#include "userspace/os/unique_fd.h"
+#include "userspace/status/problem.h"
+
+namespace waggle::agent {
+
+// Changes of one object are coalesced, the latest wins: memory is bounded by the
+// number of objects, however slow the reader is.
+class EventQueue final : public k8s::EventSink {
+ public:
+  struct Batch {
+    std::vector<k8s::ObjectChange> changes;        // one for each object, in order of arrival
+    std::optional<bool> synced;                    // the last OnSynced(), if any
+    std::optional<std::vector<Problem>> problems;  // the last OnProblems(), if any
+  };
+
+  EventQueue();
+
+  void OnChange(k8s::ObjectChange change) override;
+  void OnSynced(bool complete) override;
+  void OnProblems(std::vector<Problem> problems) override;
+
+  // Everything that has come since the last call.
+  Batch Drain();
+  // Readable while there may be something to drain. Owned by the queue.
+  int event_fd() const { return event_.get(); }
+
+ private:
+  void Signal();
+
+  os::UniqueFd event_;
+  std::mutex mutex_;
+  Batch pending_;
+  absl::flat_hash_map<k8s::ObjectKey, size_t> index_;  // into pending_.changes
+};
+
+}  // namespace waggle::agent
+
+#endif

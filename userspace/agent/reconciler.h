@@ -1,0 +1,108 @@
+// Keeps the maps true to the store: takes batches of events, resolves the Services
+// that they concern, plans, writes, remembers what is in force.
+#ifndef WAGGLE_USERSPACE_AGENT_RECONCILER_H_
+#define WAGGLE_USERSPACE_AGENT_RECONCILER_H_
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "absl/container/btree_map.h"
+#include "absl/container/btree_set.h"
+#include "absl/status/status.h"
+#include "maps/map_store.h"
+#include "maps/slots.h"
+#include "maps/writer.h"
+#include "userspace/agent/claims.h"
+#include "userspace/agent/event_queue.h"
+#include "userspace/agent/store.h"
+
+namespace waggle::agent {
+
+// How the reconciler asks for grace periods (maps/grace.h does it for the real maps).
+struct GraceHooks {
+  std::function<uint64_t()> request;   // begins one now, returns its epoch
+  std::function<void(uint64_t)> wait;  // blocks until it is over
+};
+
+// What changed in the list of problems, to be logged once.
+struct ProblemChanges {
+  std::vector<Problem> appeared;
+  std::vector<Problem> cleared;
+};
+
+// Used by one thread. Not restartable after destruction of `store`.
+class Reconciler {
+ public:
+  // `store` is not owned.
+  Reconciler(std::string node_name, const maps::Sizes& sizes, maps::MapStore* store,
+             GraceHooks grace);
+
+  // Reads what the kernel holds and takes it as in force. Once, before anything else,
+  // and again by itself after a failed write.
+  absl::Status Adopt();
+  // Writes Services as they are, without a store: maps that were made anew in another
+  // size get the content of the old ones. ResourceExhausted names what is too small.
+  absl::Status CarryOver(const std::vector<ResolvedService>& services);
+
+  // Takes the batch and, once a source has handed over all it had at the start, makes
+  // the maps follow. An error means that the kernel refused a write: everything is
+  // retried by Retry(), which the caller calls after a pause.
+  absl::Status Handle(EventQueue::Batch batch);
+  absl::Status Retry();
+  // A grace period is over.
+  absl::Status GraceOver(uint64_t epoch);
+
+  // True once everything known was written for the first time.
+  bool ready() const { return ready_; }
+  // A source has not yet delivered a complete list: nothing is removed.
+  bool incomplete() const { return !complete_; }
+  size_t services_in_force() const { return tables_.services.size(); }
+
+  // All problems in force, sorted, and what changed since the last call.
+  std::vector<Problem> problems() const;
+  ProblemChanges TakeProblemChanges();
+
+ private:
+  using ServiceSet = absl::btree_set<ServiceName>;
+
+  struct Decided {
+    bool known = false;  // in the store; else to be removed
+    ResolvedService service;
+    std::vector<Problem> problems;
+  };
+
+  absl::Status Reconcile();
+  absl::btree_map<ServiceName, Decided> Decide(ServiceSet work);
+  absl::Status Apply(const maps::WritePlan& plan);
+  void MarkAll();
+  absl::Status RemoveStrays();
+  void SetProblems(const ServiceName& name, std::vector<Problem> problems);
+  void PublishCounts();
+
+  Store objects_;
+  Claims claims_;
+  maps::Sizes sizes_;
+  maps::MapStore* store_;
+  maps::Writer writer_;
+  maps::Slots slots_;
+  maps::Tables tables_;
+  GraceHooks grace_;
+  ServiceSet dirty_;
+  ServiceSet left_out_;  // found no room
+  bool synced_ = false;
+  bool complete_ = false;
+  bool ready_ = false;
+  bool must_adopt_ = false;  // a write failed: what is in force is not known
+
+  std::vector<Problem> source_problems_;
+  std::vector<Problem> pin_problems_;
+  absl::btree_map<ServiceName, std::vector<Problem>> service_problems_;
+  std::vector<Problem> reported_;
+  bool problems_changed_ = false;
+};
+
+}  // namespace waggle::agent
+
+#endif
