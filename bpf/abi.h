@@ -230,6 +230,14 @@ struct waggle_agent {
 	char version[WAGGLE_VERSION_LEN];
 } __attribute__((aligned(8)));
 
+/* Constants of one node, set by the loader before load (bpf/config.bpf.h). Not a map of ours. */
+struct waggle_config {
+	__u64 node_netns;     /* network namespace cookie of the node */
+	__u8 host_only;       /* 1: only sockets of the node's own network namespace */
+	__u8 have_set_retval; /* 1: bpf_set_retval() exists (5.18) */
+	__u8 reserved[6];     /* zero */
+} __attribute__((aligned(8)));
+
 /*
  * A hash of a frontends row, key and value. Not a secret: it guards against
  * reuse of an element under a reader, nothing else.
@@ -310,6 +318,7 @@ WAGGLE_ASSERT_SIZE(waggle_udp_flow, 32);
 WAGGLE_ASSERT_AT(waggle_udp_flow, addr, 8);
 WAGGLE_ASSERT_AT(waggle_udp_flow, port_be, 24);
 WAGGLE_ASSERT_AT(waggle_udp_flow, tag, 28);
+WAGGLE_ASSERT_SIZE(waggle_config, 16);
 WAGGLE_ASSERT_SIZE(waggle_agent, 424);
 WAGGLE_ASSERT_AT(waggle_agent, layout_version, 0);
 WAGGLE_ASSERT_AT(waggle_agent, started_ns, 32);

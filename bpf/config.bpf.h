@@ -6,14 +6,7 @@
  * as constants and drops what they switch off, so a helper that an older kernel
  * lacks may stand behind one of them.
  */
-#include <linux/types.h>
-
-struct waggle_config {
-	__u64 node_netns;     /* network namespace cookie of the node */
-	__u8 host_only;       /* 1: only sockets of the node's own network namespace */
-	__u8 have_set_retval; /* 1: bpf_set_retval() exists (5.18) */
-	__u8 reserved[6];
-};
+#include "abi.h"
 
 extern const volatile struct waggle_config waggle_config;
 

@@ -15,6 +15,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "bpf/abi.h"
 #include "loader/sock_links.h"
 #include "maps/pins.h"
 #include "maps/reader.h"
