@@ -31,14 +31,16 @@ struct ServicePort {
   net::Protocol protocol = net::Protocol::kTcp;
   uint16_t port = 0;       // host order, never 0
   uint16_t node_port = 0;  // host order, 0: none
+
+  friend bool operator==(const ServicePort&, const ServicePort&) = default;
 };
 
 // v1 Service.
 struct Service {
-  ObjectName name;           // both RFC 1123 labels of at most 63 characters
-  int64_t created_s = 0;     // metadata.creationTimestamp, Unix seconds; 0 when absent
-  bool headless = false;     // clusterIP: None, or label service.kubernetes.io/headless
-  bool other_proxy = false;  // label service.kubernetes.io/service-proxy-name: not ours
+  ObjectName name;             // both RFC 1123 labels of at most 63 characters
+  int64_t created_s = 0;       // metadata.creationTimestamp, Unix seconds; 0 when absent
+  bool headless = false;       // clusterIP: None, or label service.kubernetes.io/headless
+  bool other_proxy = false;    // label service.kubernetes.io/service-proxy-name: not ours
   bool external_name = false;  // type: ExternalName
   // clusterIPs, one a family at most; clusterIP alone where clusterIPs is absent.
   std::vector<net::Address> cluster_ips;
@@ -48,6 +50,8 @@ struct Service {
   uint32_t affinity_s = 0;  // sessionAffinity: ClientIP with its timeout; 0: none
   std::vector<net::Address> external_ips;
   std::vector<net::Address> load_balancer_ips;  // status ingress, ipMode VIP or unset
+
+  friend bool operator==(const Service&, const Service&) = default;
 };
 
 // One endpoint of a slice; conditions have their defaults filled in
@@ -57,15 +61,19 @@ struct Endpoint {
   bool ready = true;
   bool serving = true;
   bool terminating = false;
-  std::string node_name;              // empty when absent
-  std::vector<std::string> zones;     // hints.forZones
-  std::vector<std::string> nodes;     // hints.forNodes
+  std::string node_name;           // empty when absent
+  std::vector<std::string> zones;  // hints.forZones
+  std::vector<std::string> nodes;  // hints.forNodes
+
+  friend bool operator==(const Endpoint&, const Endpoint&) = default;
 };
 
 struct EndpointPort {
   std::string name;  // may be empty
   net::Protocol protocol = net::Protocol::kTcp;
   uint16_t port = 0;  // host order, never 0: ports without number are left out
+
+  friend bool operator==(const EndpointPort&, const EndpointPort&) = default;
 };
 
 // discovery.k8s.io/v1 EndpointSlice of addressType IPv4 or IPv6.
@@ -75,14 +83,18 @@ struct EndpointSlice {
   net::Family family = net::Family::kIpv4;
   std::vector<EndpointPort> ports;
   std::vector<Endpoint> endpoints;
+
+  friend bool operator==(const EndpointSlice&, const EndpointSlice&) = default;
 };
 
 // v1 Node.
 struct Node {
   ObjectName name;
-  std::string zone;  // label topology.kubernetes.io/zone; empty when absent
+  std::string zone;                        // label topology.kubernetes.io/zone; empty when absent
   std::vector<net::Address> internal_ips;  // status.addresses of type InternalIP, in order
   std::vector<net::Address> external_ips;
+
+  friend bool operator==(const Node&, const Node&) = default;
 };
 
 }  // namespace waggle::k8s

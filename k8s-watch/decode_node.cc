@@ -1,0 +1,48 @@
+#include "k8s-watch/decode_kinds.h"
+
+namespace waggle::k8s {
+
+using nlohmann::json;
+
+std::optional<Node> DecodeNode(const json& object, const ObjectName& name, Reporter* report) {
+  Node node;
+  node.name = name;
+  const Path root;
+  const Path metadata(root, "metadata");
+  constexpr std::string_view kNoZone = "the node counts as one without zone";
+  const auto labels = ReadObject(object["metadata"], metadata, "labels", kNoZone, report);
+  if (labels.value) {
+    node.zone = ReadString(**labels.value, Path(metadata, "labels"), "topology.kubernetes.io/zone",
+                           kNoZone, report)
+                    .value.value_or("");
+  }
+  constexpr std::string_view kNoAddresses = "the node counts as one without addresses";
+  const auto status = ReadObject(object, root, "status", kNoAddresses, report);
+  if (!status.value) return node;
+  const Path status_path(root, "status");
+  const auto addresses = ReadList(**status.value, status_path, "addresses", kNoAddresses, report);
+  if (!addresses.value) return node;
+  const Path list_path(status_path, "addresses");
+  for (size_t i = 0; i < (*addresses.value)->size(); ++i) {
+    const json& entry = (**addresses.value)[i];
+    const Path path(list_path, i);
+    constexpr std::string_view kThen = "this address is left out";
+    if (!entry.is_object()) {
+      report->Invalid(path, "is " + Describe(entry) +
+                                ", expected a mapping with type and address; "
+                                "this address is left out");
+      continue;
+    }
+    const auto type = ReadString(entry, path, "type", kThen, report);
+    if (!type.value || (*type.value != "InternalIP" && *type.value != "ExternalIP")) continue;
+    const json* text = Member(entry, "address");
+    const json missing;
+    const auto address =
+        ToAddress(text == nullptr ? missing : *text, Path(path, "address"), kThen, report);
+    if (!address) continue;
+    (*type.value == "InternalIP" ? node.internal_ips : node.external_ips).push_back(*address);
+  }
+  return node;
+}
+
+}  // namespace waggle::k8s

@@ -1,0 +1,349 @@
+#include <algorithm>
+#include <set>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
+#include "k8s-watch/decode_kinds.h"
+#include "k8s-watch/quote.h"
+
+namespace waggle::k8s {
+namespace {
+
+using nlohmann::json;
+
+constexpr uint32_t kDefaultAffinityS = 10800;
+
+int64_t DecodeCreated(const json& metadata, const Path& path, Reporter* report) {
+  constexpr std::string_view kThen = "the object counts as one without it";
+  const auto text = ReadString(metadata, path, "creationTimestamp", kThen, report);
+  if (!text.value) return 0;
+  absl::Time time;
+  std::string error;
+  // ParseTime would also take "infinite-past" and spaces around.
+  const bool shape = text.value->size() >= 20 && text.value->size() <= 40 &&
+                     (*text.value)[4] == '-' && (*text.value)[10] == 'T' &&
+                     text.value->find(' ') == std::string::npos;
+  if (!shape || !absl::ParseTime(absl::RFC3339_full, *text.value, &time, &error)) {
+    report->Invalid(
+        Path(path, "creationTimestamp"),
+        absl::StrCat("is ", Quote(*text.value), ", expected a time like \"2026-01-31T12:00:00Z\"; ",
+                     std::string(kThen)));
+    return 0;
+  }
+  return absl::ToUnixSeconds(time);
+}
+
+// One of `values`; `fallback` where the field is absent, empty, or something else.
+std::string DecodeChoice(const json& object, const Path& parent, const char* key,
+                         std::initializer_list<const char*> values, const char* fallback,
+                         Reporter* report) {
+  const json* value = Member(object, key);
+  if (value == nullptr) return fallback;
+  const auto* text = value->get_ptr<const json::string_t*>();
+  if (text != nullptr && text->empty()) return fallback;
+  if (text != nullptr && std::find(values.begin(), values.end(), *text) != values.end()) {
+    return *text;
+  }
+  std::string list;
+  for (const char* choice : values)
+    absl::StrAppend(&list, list.empty() ? "" : ", ", choice);
+  report->Invalid(Path(parent, key), absl::StrCat("is ", Describe(*value), ", expected one of ",
+                                                  list, "; ", fallback, " is used"));
+  return fallback;
+}
+
+TrafficPolicy DecodePolicy(const json& spec, const Path& path, const char* key, Reporter* report) {
+  return DecodeChoice(spec, path, key, {"Cluster", "Local"}, "Cluster", report) == "Local"
+             ? TrafficPolicy::kLocal
+             : TrafficPolicy::kCluster;
+}
+
+class PortsDecoder {
+ public:
+  PortsDecoder(const json& list, const Path& path, Reporter* report)
+      : list_(list), path_(path), report_(report) {}
+
+  std::vector<ServicePort> Decode() {
+    for (size_t i = 0; i < list_.size(); ++i)
+      DecodePort(list_[i], Path(path_, i));
+    return std::move(ports_);
+  }
+
+ private:
+  void DecodePort(const json& value, const Path& path) {
+    constexpr std::string_view kThen = "this port is left out";
+    if (!value.is_object()) {
+      return report_->Invalid(
+          path, absl::StrCat("is ", Describe(value), ", expected a mapping; ", std::string(kThen)));
+    }
+    ServicePort port;
+    const auto name = ReadString(value, path, "name", kThen, report_);
+    const auto protocol = ReadProtocol(value, path, kThen, report_);
+    const auto number = ReadPort(value, path, "port", false, kThen, report_);
+    if (!number.value && !number.bad) {
+      report_->Invalid(Path(path, "port"), absl::StrCat("is missing, expected a port number, a "
+                                                        "whole number from 1 to 65535; ",
+                                                        std::string(kThen)));
+    }
+    if (name.bad || !protocol.value || !number.value) return;
+    port.name = name.value.value_or("");
+    port.protocol = *protocol.value;
+    port.port = *number.value;
+    if (!NameIsGood(port, path) || IsDuplicate(port, path)) return;
+    port.node_port = NodePort(value, port, path);
+    ports_.push_back(std::move(port));
+  }
+
+  bool NameIsGood(const ServicePort& port, const Path& path) {
+    if (port.name.empty() && list_.size() > 1) {
+      report_->Invalid(Path(path, "name"),
+                       "is missing, expected a name because the Service has several ports; this "
+                       "port is left out");
+      return false;
+    }
+    if (!port.name.empty() && !IsLabel(port.name)) {
+      report_->Invalid(Path(path, "name"),
+                       absl::StrCat("is ", Quote(port.name),
+                                    ", expected at most 63 lower-case letters, digits and '-', "
+                                    "with a letter or digit at both ends; this port is left out"));
+      return false;
+    }
+    return true;
+  }
+
+  bool IsDuplicate(const ServicePort& port, const Path& path) {
+    const auto refuse = [&](const char* field, const std::string& what) {
+      report_->Invalid(Path(path, field),
+                       absl::StrCat("is ", what,
+                                    ", which an earlier port has already; this port "
+                                    "is left out"));
+      return true;
+    };
+    if (names_.count(port.name) != 0) return refuse("name", Quote(port.name));
+    if (!numbers_.emplace(port.protocol, port.port).second) {
+      return refuse("port",
+                    absl::StrCat(port.port, "/", std::string(net::ProtocolName(port.protocol))));
+    }
+    names_.insert(port.name);
+    return false;
+  }
+
+  uint16_t NodePort(const json& value, const ServicePort& port, const Path& path) {
+    constexpr std::string_view kThen = "this port works without nodePort";
+    const auto field = ReadPort(value, path, "nodePort", true, kThen, report_);
+    const uint16_t node_port = field.value.value_or(0);
+    if (node_port == 0) return 0;
+    if (!node_ports_.emplace(port.protocol, node_port).second) {
+      report_->Invalid(
+          Path(path, "nodePort"),
+          absl::StrCat("is ", node_port, "/", std::string(net::ProtocolName(port.protocol)),
+                       ", which an earlier port has already; ", std::string(kThen)));
+      return 0;
+    }
+    return node_port;
+  }
+
+  const json& list_;
+  const Path& path_;
+  Reporter* report_;
+  std::vector<ServicePort> ports_;
+  std::set<std::string> names_;
+  std::set<std::pair<net::Protocol, uint16_t>> numbers_;
+  std::set<std::pair<net::Protocol, uint16_t>> node_ports_;
+};
+
+// clusterIPs with ipFamilies as upstream pairs them: clusterIPs[i] is of ipFamilies[i].
+// Without ipFamilies (hand-written manifests) the addresses say their family themselves,
+// as the API server would fill it in.
+class ClusterIpsDecoder {
+ public:
+  ClusterIpsDecoder(const json& spec, const Path& path, Reporter* report)
+      : spec_(spec), path_(path), report_(report) {}
+
+  void Decode(Service* service) {
+    constexpr std::string_view kThen = "it counts as absent";
+    const auto single = ReadString(spec_, path_, "clusterIP", kThen, report_);
+    const auto list = ReadList(spec_, path_, "clusterIPs", kThen, report_);
+    const auto families = ReadList(spec_, path_, "ipFamilies", kThen, report_);
+    if (families.value && !(*families.value)->empty()) families_ = *families.value;
+    if (single.value == "None") service->headless = true;
+    const Path list_path(path_, "clusterIPs");
+    if (!list.value || (*list.value)->empty()) {
+      if (single.value && !single.value->empty() && !service->headless) {
+        Add(json(*single.value), Path(path_, "clusterIP"), 0, service);
+      }
+      return;
+    }
+    const json& addresses = **list.value;
+    if (addresses[0] == "None") service->headless = true;
+    if (service->headless) return;
+    if (single.value && !single.value->empty() && addresses[0] != *single.value) {
+      report_->Invalid(Path(path_, "clusterIP"),
+                       absl::StrCat("is ", Quote(*single.value), " but clusterIPs[0] is ",
+                                    Describe(addresses[0]), "; clusterIPs is used"));
+    }
+    for (size_t i = 0; i < addresses.size(); ++i) {
+      Add(addresses[i], Path(list_path, i), i, service);
+    }
+  }
+
+ private:
+  void Add(const json& value, const Path& path, size_t index, Service* service) {
+    constexpr std::string_view kThen = "this address is left out";
+    const auto address = ToAddress(value, path, kThen, report_);
+    if (!address) return;
+    const auto refuse = [&](std::string_view why) {
+      report_->Invalid(path, absl::StrCat("is ", Describe(value), ", ", std::string(why), "; ",
+                                          std::string(kThen)));
+    };
+    if (const char* special = SpecialAddress(*address)) {
+      return refuse(absl::StrCat("a ", special, " address, which no Service may have"));
+    }
+    const std::string family(net::FamilyName(address->family()));
+    if (families_ != nullptr) {
+      if (index >= families_->size()) return refuse("which has no entry in spec.ipFamilies");
+      if ((*families_)[index] != family) {
+        return refuse(absl::StrCat("an ", family, " address, but spec.ipFamilies[", index, "] is ",
+                                   Describe((*families_)[index])));
+      }
+    }
+    for (const net::Address& other : service->cluster_ips) {
+      if (other.family() == address->family()) {
+        return refuse(absl::StrCat("a second ", family, " address, expected one a family"));
+      }
+    }
+    service->cluster_ips.push_back(*address);
+  }
+
+  const json& spec_;
+  const Path& path_;
+  Reporter* report_;
+  const json* families_ = nullptr;
+};
+
+void DecodeExternalIps(const json& spec, const Path& path, Service* service, Reporter* report) {
+  const auto list = ReadList(spec, path, "externalIPs", "they count as absent", report);
+  if (!list.value) return;
+  const Path list_path(path, "externalIPs");
+  std::set<net::Address> seen;
+  for (size_t i = 0; i < (*list.value)->size(); ++i) {
+    const json& value = (**list.value)[i];
+    const Path at(list_path, i);
+    const auto address = ToAddress(value, at, "this address is left out", report);
+    if (!address) continue;
+    if (const char* special = SpecialAddress(*address)) {
+      report->Invalid(at, absl::StrCat("is ", Describe(value), ", a ", special,
+                                       " address, which no Service may have; this address is "
+                                       "left out"));
+      continue;
+    }
+    if (seen.insert(*address).second) service->external_ips.push_back(*address);
+  }
+}
+
+void DecodeIngress(const json& entry, const Path& path, std::set<net::Address>* seen,
+                   Service* service, Reporter* report) {
+  constexpr std::string_view kThen = "this entry is left out";
+  if (!entry.is_object()) {
+    return report->Invalid(
+        path, absl::StrCat("is ", Describe(entry), ", expected a mapping; ", std::string(kThen)));
+  }
+  const json* ip = Member(entry, "ip");
+  if (ip == nullptr || *ip == "") return;  // a hostname: nothing to program
+  const auto mode = ReadString(entry, path, "ipMode", kThen, report);
+  if (mode.bad || mode.value == "Proxy") return;
+  if (mode.value && *mode.value != "VIP") {
+    return report->Invalid(
+        Path(path, "ipMode"),
+        absl::StrCat("is ", Quote(*mode.value), ", expected VIP or Proxy; ", std::string(kThen)));
+  }
+  const Path ip_path(path, "ip");
+  const auto address = ToAddress(*ip, ip_path, kThen, report);
+  if (!address) return;
+  // Some load balancers live on link-local addresses; the others would take traffic
+  // that is the node's own.
+  const char* special = SpecialAddress(*address);
+  if (special != nullptr && std::string_view(special) != "link-local") {
+    return report->Invalid(
+        ip_path, absl::StrCat("is ", Describe(*ip), ", a ", special,
+                              " address, which no load balancer may have; ", std::string(kThen)));
+  }
+  if (seen->insert(*address).second) service->load_balancer_ips.push_back(*address);
+}
+
+void DecodeLoadBalancer(const json& object, const Path& root, Service* service, Reporter* report) {
+  constexpr std::string_view kThen = "the Service counts as one without load balancer";
+  const auto status = ReadObject(object, root, "status", kThen, report);
+  if (!status.value) return;
+  const Path status_path(root, "status");
+  const auto balancer = ReadObject(**status.value, status_path, "loadBalancer", kThen, report);
+  if (!balancer.value) return;
+  const Path balancer_path(status_path, "loadBalancer");
+  const auto ingress = ReadList(**balancer.value, balancer_path, "ingress", kThen, report);
+  if (!ingress.value) return;
+  const Path ingress_path(balancer_path, "ingress");
+  std::set<net::Address> seen;
+  for (size_t i = 0; i < (*ingress.value)->size(); ++i) {
+    DecodeIngress((**ingress.value)[i], Path(ingress_path, i), &seen, service, report);
+  }
+}
+
+uint32_t DecodeAffinity(const json& spec, const Path& path, Reporter* report) {
+  if (DecodeChoice(spec, path, "sessionAffinity", {"None", "ClientIP"}, "None", report) == "None") {
+    return 0;
+  }
+  constexpr std::string_view kThen = "10800 is used";
+  const auto config = ReadObject(spec, path, "sessionAffinityConfig", kThen, report);
+  if (!config.value) return kDefaultAffinityS;
+  const Path config_path(path, "sessionAffinityConfig");
+  const auto client = ReadObject(**config.value, config_path, "clientIP", kThen, report);
+  if (!client.value) return kDefaultAffinityS;
+  const auto timeout = ReadInteger(**client.value, Path(config_path, "clientIP"), "timeoutSeconds",
+                                   1, 86400, "seconds", kThen, report);
+  return static_cast<uint32_t>(timeout.value.value_or(kDefaultAffinityS));
+}
+
+}  // namespace
+
+std::optional<Service> DecodeService(const json& object, const ObjectName& name, Reporter* report) {
+  constexpr std::string_view kThen = "this object is left out";
+  Service service;
+  service.name = name;
+  const Path root;
+  const Path metadata(root, "metadata");
+  const auto labels = ReadObject(object["metadata"], metadata, "labels", kThen, report);
+  const auto spec_field = ReadObject(object, root, "spec", kThen, report);
+  if (labels.bad || spec_field.bad) return std::nullopt;
+  const Path path(root, "spec");
+  if (!spec_field.value) {
+    report->Invalid(path, absl::StrCat("is missing, expected a mapping; ", std::string(kThen)));
+    return std::nullopt;
+  }
+  const json& spec = **spec_field.value;
+  service.created_s = DecodeCreated(object["metadata"], metadata, report);
+  if (labels.value) {
+    // The watch of kube-proxy selects by these labels' absence: any value will do.
+    service.headless = (**labels.value).contains("service.kubernetes.io/headless");
+    service.other_proxy = (**labels.value).contains("service.kubernetes.io/service-proxy-name");
+  }
+  service.external_name =
+      DecodeChoice(spec, path, "type", {"ClusterIP", "NodePort", "LoadBalancer", "ExternalName"},
+                   "ClusterIP", report) == "ExternalName";
+  ClusterIpsDecoder(spec, path, report).Decode(&service);
+  const auto ports = ReadList(spec, path, "ports", kThen, report);
+  if (ports.bad) return std::nullopt;
+  const Path ports_path(path, "ports");
+  if (ports.value) service.ports = PortsDecoder(**ports.value, ports_path, report).Decode();
+  if ((!ports.value || (*ports.value)->empty()) && !service.headless && !service.external_name) {
+    report->Invalid(ports_path, "is empty, expected a port; the Service has nothing to serve");
+  }
+  service.internal_policy = DecodePolicy(spec, path, "internalTrafficPolicy", report);
+  service.external_policy = DecodePolicy(spec, path, "externalTrafficPolicy", report);
+  service.affinity_s = DecodeAffinity(spec, path, report);
+  DecodeExternalIps(spec, path, &service, report);
+  DecodeLoadBalancer(object, root, &service, report);
+  return service;
+}
+
+}  // namespace waggle::k8s

@@ -1,0 +1,108 @@
+// Reading single fields of a JSON object: what is absent, what is wrong, and how that
+// is told. Used by the decoders only.
+#ifndef WAGGLE_K8S_WATCH_FIELDS_H_
+#define WAGGLE_K8S_WATCH_FIELDS_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "userspace/net/address.h"
+#include "userspace/status/problem.h"
+
+namespace waggle::k8s {
+
+// A place in an object, built on the stack while descending; text only on demand.
+class Path {
+ public:
+  Path() = default;
+  // `parent` must outlive this, and `key` be a literal.
+  Path(const Path& parent, const char* key) : parent_(&parent), key_(key) {}
+  Path(const Path& parent, size_t index) : parent_(&parent), index_(index) {}
+
+  // "spec.ports[2].port"; empty for the object itself.
+  std::string ToString() const;
+
+ private:
+  const Path* parent_ = nullptr;
+  const char* key_ = nullptr;
+  size_t index_ = 0;
+};
+
+// Problems of one object; after kMaxProblems the rest is only counted, so that a
+// hostile object cannot fill the memory with complaints.
+class Reporter {
+ public:
+  static constexpr size_t kMaxProblems = 20;
+
+  Reporter(ObjectRef object, std::string origin)
+      : object_(std::move(object)), origin_(std::move(origin)) {}
+
+  void Add(const Path& path, ProblemReason reason, std::string text);
+  void Invalid(const Path& path, std::string text) {
+    Add(path, ProblemReason::kInvalid, std::move(text));
+  }
+  void set_object(ObjectRef object) { object_ = std::move(object); }
+  // Moves all problems to the end of `out`.
+  void MoveTo(std::vector<Problem>* out);
+
+ private:
+  ObjectRef object_;
+  std::string origin_;
+  std::vector<Problem> problems_;
+  size_t left_out_ = 0;
+};
+
+// A field: absent (or null), bad (and reported), or with a value.
+template <typename T>
+struct Field {
+  std::optional<T> value;
+  bool bad = false;
+};
+
+// "the string \"80\"", "80.5", "a list": how a message names what it found.
+std::string Describe(const nlohmann::json& value);
+
+// The member, or null when it is absent or null. `object` must be an object.
+const nlohmann::json* Member(const nlohmann::json& object, const char* key);
+
+// Each reads member `key` of `object`, which stands at `parent`. A value of another type or
+// out of range is reported: what it is, what was expected, `then` ("this port is left out").
+Field<std::string> ReadString(const nlohmann::json& object, const Path& parent, const char* key,
+                              std::string_view then, Reporter* report);
+Field<bool> ReadBool(const nlohmann::json& object, const Path& parent, const char* key,
+                     std::string_view then, Reporter* report);
+// Whole numbers; 80.0 is one, as it is for kubectl. `what` names the range.
+Field<int64_t> ReadInteger(const nlohmann::json& object, const Path& parent, const char* key,
+                           int64_t low, int64_t high, std::string_view what, std::string_view then,
+                           Reporter* report);
+Field<const nlohmann::json*> ReadObject(const nlohmann::json& object, const Path& parent,
+                                        const char* key, std::string_view then, Reporter* report);
+Field<const nlohmann::json*> ReadList(const nlohmann::json& object, const Path& parent,
+                                      const char* key, std::string_view then, Reporter* report);
+// TCP when absent or empty.
+Field<net::Protocol> ReadProtocol(const nlohmann::json& object, const Path& parent,
+                                  std::string_view then, Reporter* report);
+// A whole number from 1 to 65535.
+Field<uint16_t> ReadPort(const nlohmann::json& object, const Path& parent, const char* key,
+                         bool zero_allowed, std::string_view then, Reporter* report);
+// A value as an IP address; nullopt when it is none, and reported.
+std::optional<net::Address> ToAddress(const nlohmann::json& value, const Path& path,
+                                      std::string_view then, Reporter* report);
+
+// Why no traffic may go to such an address, as upstream's validation has it:
+// "unspecified", "loopback", "link-local" or "multicast"; nullptr for all others.
+const char* SpecialAddress(const net::Address& address);
+
+// RFC 1123: lower-case letters, digits and '-', at most 63 characters.
+bool IsLabel(std::string_view text);
+// Labels joined by dots, at most 253 characters.
+bool IsSubdomain(std::string_view text);
+
+}  // namespace waggle::k8s
+
+#endif

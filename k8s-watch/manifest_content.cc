@@ -1,0 +1,81 @@
+#include "k8s-watch/manifest_content.h"
+
+#include <iterator>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "k8s-watch/document.h"
+#include "k8s-watch/quote.h"
+
+namespace waggle::k8s {
+namespace {
+
+// A file of millions of bad objects must not fill the memory with complaints.
+constexpr size_t kMaxProblemsPerFile = 1000;
+constexpr size_t kMaxNameBytes = 255;
+
+bool EndsWith(std::string_view text, std::string_view end) {
+  return text.size() >= end.size() && text.substr(text.size() - end.size()) == end;
+}
+
+}  // namespace
+
+Problem FileProblem(const std::string& path, std::string origin, std::string text) {
+  return {{"file", "", Printable(path, 4096)},
+          std::move(origin),
+          "",
+          ProblemReason::kUnreadable,
+          std::move(text)};
+}
+
+ManifestContent ParseManifest(std::string_view name, const std::string& path,
+                              std::string_view text) {
+  ManifestContent content;
+  content.path = path;
+  size_t left_out = 0;
+  const auto add_problem = [&](Problem problem) {
+    if (content.problems.size() < kMaxProblemsPerFile) {
+      content.problems.push_back(std::move(problem));
+    } else {
+      ++left_out;
+    }
+  };
+  const std::string file = Printable(name, kMaxNameBytes);
+  const auto visit = [&](const Document& document) {
+    const std::string place = absl::StrCat("document ", document.number);
+    if (!document.value.ok()) {
+      ++content.unidentified;
+      return add_problem(FileProblem(path, document.count > 1 ? place : "",
+                                     std::string(document.value.status().message())));
+    }
+    // An empty document between two markers.
+    if (document.value->is_null()) return;
+    DecodeResult decoded;
+    DecodeDocument(*document.value, document.count > 1 ? absl::StrCat(file, ", ", place) : file,
+                   &decoded);
+    content.unidentified += decoded.unidentified;
+    for (Problem& problem : decoded.problems)
+      add_problem(std::move(problem));
+    content.objects.insert(content.objects.end(), std::make_move_iterator(decoded.objects.begin()),
+                           std::make_move_iterator(decoded.objects.end()));
+  };
+  const TextFormat format = EndsWith(name, ".json") ? TextFormat::kJson : TextFormat::kAny;
+  if (auto status = ForEachDocument(text, format, visit); !status.ok()) {
+    return UnreadableManifest(path, status);
+  }
+  if (left_out > 0) {
+    content.problems.push_back(
+        FileProblem(path, "", absl::StrCat("has ", left_out, " more problems like these")));
+  }
+  return content;
+}
+
+ManifestContent UnreadableManifest(const std::string& path, const absl::Status& why) {
+  ManifestContent content;
+  content.path = path;
+  content.unidentified = 1;
+  content.problems.push_back(FileProblem(path, "", std::string(why.message())));
+  return content;
+}
+
+}  // namespace waggle::k8s

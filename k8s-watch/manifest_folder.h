@@ -1,0 +1,71 @@
+// A folder of manifests, or a single file of them, read into a ManifestIndex. Knows what
+// is a manifest and what has changed on disk; knows nothing of threads and watches.
+#ifndef WAGGLE_K8S_WATCH_MANIFEST_FOLDER_H_
+#define WAGGLE_K8S_WATCH_MANIFEST_FOLDER_H_
+
+#include <map>
+#include <optional>
+#include <set>
+#include <string>
+#include <string_view>
+
+#include "absl/status/status.h"
+#include "k8s-watch/file_text.h"
+#include "k8s-watch/manifest_index.h"
+
+namespace waggle::k8s {
+
+// What a scan asks its caller in between.
+class ScanGuard {
+ public:
+  virtual ~ScanGuard() = default;
+  // The scan shall end; what was read so far is kept.
+  virtual bool Stopped() { return false; }
+  // Asked when a file has been read: false when somebody is writing to it, so that what was
+  // read may be half of it and is not taken over.
+  virtual bool IsWhole(const std::string&) { return true; }
+};
+
+class ManifestFolder {
+ public:
+  // `path` is a folder (its *.yaml, *.yml and *.json, without those whose name starts
+  // with a dot; folders in it are not entered) or a file of any name.
+  explicit ManifestFolder(const std::string& path);
+  // NotFound when nothing is there; else whether `path` is a folder is settled for good.
+  absl::Status Open();
+
+  // The folder that holds the manifests, and whether a file of this name in it is one.
+  const std::string& folder() const { return folder_; }
+  bool Wants(std::string_view name) const;
+  std::string PathOf(const std::string& name) const { return folder_ + "/" + name; }
+
+  // Looks at every file; reads those that have changed, with `force` all of them. Without
+  // `may_remove` files that are gone stay in force. Unavailable when the folder cannot be
+  // listed, or the single file is gone: then nothing changes.
+  absl::Status ScanAll(bool force, bool may_remove, ScanGuard* guard);
+  // The same for one file that Wants() its name.
+  absl::Status ScanName(const std::string& name, bool force, bool may_remove, ScanGuard* guard);
+
+  // Files that are symlinks; and those that led nowhere when last looked at.
+  const std::set<std::string>& links() const { return links_; }
+  const std::set<std::string>& dangling() const { return dangling_; }
+  ManifestIndex& index() { return index_; }
+  // Everything there has been read completely at least once.
+  bool complete() const { return listed_ && index_.complete(); }
+
+ private:
+  absl::Status Vanished(const std::string& name, bool may_remove);
+
+  std::string path_;
+  std::string folder_;
+  std::string only_;  // the single file's name; empty for a folder
+  bool listed_ = false;
+  std::map<std::string, std::optional<FileStamp>> known_;  // without stamp: read it again
+  std::set<std::string> links_;
+  std::set<std::string> dangling_;
+  ManifestIndex index_;
+};
+
+}  // namespace waggle::k8s
+
+#endif

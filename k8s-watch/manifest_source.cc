@@ -1,0 +1,344 @@
+#include "k8s-watch/manifest_source.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/eventfd.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cerrno>
+#include <chrono>
+#include <cstring>
+#include <map>
+#include <optional>
+#include <set>
+#include <thread>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "k8s-watch/file_text.h"
+#include "k8s-watch/folder_watch.h"
+#include "k8s-watch/manifest_content.h"
+#include "k8s-watch/manifest_folder.h"
+#include "k8s-watch/manifest_index.h"
+
+namespace waggle::k8s {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+// How often a path that is gone, or a link that leads nowhere, is looked at again.
+constexpr auto kRetry = std::chrono::seconds(1);
+// How long a file is left alone after the last change to it while its writer has it open.
+constexpr auto kWriterPatience = std::chrono::seconds(1);
+// How long a folder that has come back may take to fill before what it lacks is gone.
+constexpr auto kRefillTime = std::chrono::seconds(1);
+
+constexpr const char* kStdinName = "standard input";
+
+ManifestContent ParseInput(const absl::StatusOr<std::string>& text) {
+  return text.ok() ? ParseManifest(kStdinName, kStdinName, *text)
+                   : UnreadableManifest(kStdinName, text.status());
+}
+
+// True for what no writer closes: links, pipes, second names of a file.
+bool NobodyCloses(const std::string& path) {
+  struct stat info;
+  return lstat(path.c_str(), &info) != 0 || !S_ISREG(info.st_mode) || info.st_nlink > 1;
+}
+
+}  // namespace
+
+absl::StatusOr<ManifestSnapshot> ReadManifests(const std::string& path, int input) {
+  ManifestSnapshot snapshot;
+  if (path == "-") {
+    ManifestIndex index;
+    index.SetFile(kStdinName, ParseInput(ReadDescriptor(input, -1)), "now");
+    return ManifestSnapshot{index.TakeChanges(), index.Problems(), index.complete()};
+  }
+  ManifestFolder folder(path);
+  if (auto status = folder.Open(); !status.ok()) return status;
+  ScanGuard guard;
+  const absl::Status scanned = folder.ScanAll(false, true, &guard);
+  snapshot.changes = folder.index().TakeChanges();
+  if (!scanned.ok()) {
+    snapshot.problems.push_back(FileProblem(path, "", std::string(scanned.message())));
+  }
+  for (Problem& problem : folder.index().Problems())
+    snapshot.problems.push_back(std::move(problem));
+  snapshot.complete = scanned.ok() && folder.complete();
+  return snapshot;
+}
+
+// The thread and all that only it touches.
+class ManifestSource::Worker : private ScanGuard {
+ public:
+  Worker(std::string path, int input, EventSink* sink, int stop_fd)
+      : path_(std::move(path)), input_(input), sink_(sink), stop_fd_(stop_fd), folder_(path_) {}
+  ~Worker() override {
+    stopping_ = true;
+    const uint64_t one = 1;
+    // An eventfd takes a 1 unless it is full, and then it is readable as well.
+    [[maybe_unused]] const ssize_t written = write(stop_fd_, &one, sizeof(one));
+    if (thread_.joinable()) thread_.join();
+    close(stop_fd_);
+  }
+  Worker(const Worker&) = delete;
+  Worker& operator=(const Worker&) = delete;
+
+  absl::Status Start() {
+    if (path_ == "-") {
+      thread_ = std::thread([this] { RunInput(); });
+      return absl::OkStatus();
+    }
+    if (auto status = folder_.Open(); !status.ok()) return status;
+    watch_status_ = watch_.Open();
+    thread_ = std::thread([this] { Run(); });
+    return absl::OkStatus();
+  }
+
+ private:
+  // What is to be looked at in the next scan.
+  struct Work {
+    bool all = false;
+    bool force = false;                 // with `all`: read whether changed or not
+    std::map<std::string, bool> names;  // to `force`
+  };
+
+  bool Stopped() override { return stopping_; }
+  bool IsWhole(const std::string& name) override {
+    Collect();
+    return writers_.count(name) == 0;
+  }
+
+  void RunInput() {
+    const auto text = ReadDescriptor(input_, stop_fd_);
+    if (absl::IsCancelled(text.status())) return;
+    ManifestIndex index;
+    index.SetFile(kStdinName, ParseInput(text), "now");
+    for (ObjectChange& change : index.TakeChanges())
+      sink_->OnChange(std::move(change));
+    if (auto problems = index.Problems(); !problems.empty()) sink_->OnProblems(std::move(problems));
+    sink_->OnSynced(index.complete());
+  }
+
+  void Run() {
+    while (!stopping_) {
+      if (!attached_) Attach();
+      if (attached_) Scan();
+      if (stopping_) return;
+      Publish();
+      Wait();
+    }
+  }
+
+  // Watches the folder that now stands at the path, before the first look at it.
+  void Attach() {
+    const auto stamp = StampOf(folder_.folder());
+    if (!stamp) {
+      folder_status_ = absl::UnavailableError("is gone");
+      return;
+    }
+    if (watch_.fd() >= 0) watch_status_ = watch_.WatchFolder(folder_.folder());
+    attached_ = std::make_pair(stamp->device, stamp->inode);
+    if (was_attached_) keep_until_ = Clock::now() + kRefillTime;
+    was_attached_ = true;
+    work_.all = work_.force = true;
+  }
+
+  void Scan() {
+    Work work = std::exchange(work_, Work());
+    const bool may_remove = !keep_until_ || Clock::now() >= *keep_until_;
+    if (may_remove && std::exchange(keep_until_, std::nullopt)) work.all = true;
+    if (work.all) {
+      folder_status_ = folder_.ScanAll(work.force, may_remove, this);
+    } else if (!work.names.empty()) {
+      folder_status_ = absl::OkStatus();
+    }
+    for (const auto& [name, force] : work.names) {
+      if (stopping_) return;
+      if (work.all && (work.force || !force)) continue;
+      if (writers_.count(name) != 0) continue;
+      if (auto status = folder_.ScanName(name, force, may_remove, this); !status.ok()) {
+        folder_status_ = status;
+      }
+    }
+    WatchLinks();
+    // The folder may have been swapped for another since it was attached.
+    const auto stamp = StampOf(folder_.folder());
+    if (!stamp || std::make_pair(stamp->device, stamp->inode) != *attached_) attached_.reset();
+  }
+
+  void WatchLinks() {
+    if (watch_.fd() < 0) return;
+    for (const std::string& name : watched_links_) {
+      if (folder_.links().count(name) == 0) watch_.ForgetTarget(name);
+    }
+    watched_links_ = folder_.links();
+    for (const std::string& name : watched_links_) {
+      const absl::Status status = watch_.WatchTarget(name, folder_.PathOf(name));
+      if (!status.ok() && !absl::IsNotFound(status)) watch_status_ = status;
+    }
+  }
+
+  void Publish() {
+    for (ObjectChange& change : folder_.index().TakeChanges())
+      sink_->OnChange(std::move(change));
+    std::vector<Problem> problems;
+    if (!folder_status_.ok()) {
+      problems.push_back(
+          FileProblem(path_, "",
+                      absl::StrCat(std::string(folder_status_.message()),
+                                   "; the last state stays in force until it is back")));
+    }
+    if (!watch_status_.ok() && !absl::IsNotFound(watch_status_)) {
+      problems.push_back(FileProblem(path_, "",
+                                     absl::StrCat(std::string(watch_status_.message()),
+                                                  "; changes are looked for once a second")));
+    }
+    for (Problem& problem : folder_.index().Problems())
+      problems.push_back(std::move(problem));
+    if (problems != reported_) {
+      reported_ = problems;
+      sink_->OnProblems(std::move(problems));
+    }
+    const bool complete = folder_.complete();
+    if (!synced_ || (complete && !*synced_)) {
+      synced_ = complete;
+      sink_->OnSynced(complete);
+    }
+  }
+
+  // Until there is something to look at.
+  void Wait() {
+    pollfd polls[2] = {{watch_.fd(), POLLIN, 0}, {stop_fd_, POLLIN, 0}};
+    Collect();
+    while (!stopping_ && attached_ && !work_.all && work_.names.empty()) {
+      const auto now = Clock::now();
+      std::optional<Clock::time_point> wake;
+      const auto no_later_than = [&wake](Clock::time_point time) {
+        wake = wake ? std::min(*wake, time) : time;
+      };
+      const bool blind = !watch_status_.ok();
+      if (blind || !folder_.dangling().empty() || !folder_status_.ok()) no_later_than(now + kRetry);
+      if (keep_until_) no_later_than(*keep_until_);
+      for (const auto& [name, patience] : writers_)
+        no_later_than(patience);
+      if (PollUntil(polls, wake)) {
+        Collect();
+        continue;
+      }
+      if (blind || !folder_status_.ok() || keep_until_) work_.all = true;
+      for (const std::string& name : folder_.dangling())
+        work_.names.emplace(name, false);
+      GiveUpOnWriters();
+    }
+    if (!attached_ && !stopping_) {
+      PollUntil(polls, Clock::now() + kRetry);
+      Collect();
+    }
+  }
+
+  // False when the time is over.
+  static bool PollUntil(pollfd (&polls)[2], std::optional<Clock::time_point> wake) {
+    int timeout_ms = -1;
+    if (wake) {
+      const auto left = std::chrono::ceil<std::chrono::milliseconds>(*wake - Clock::now());
+      timeout_ms = static_cast<int>(std::max<int64_t>(0, left.count()));
+    }
+    return poll(polls, 2, timeout_ms) != 0;
+  }
+
+  // Somebody keeps a file open without writing to it: what it holds has to do.
+  void GiveUpOnWriters() {
+    const auto now = Clock::now();
+    for (auto next = writers_.begin(); next != writers_.end();) {
+      const auto current = next++;
+      if (current->second > now) continue;
+      work_.names[current->first] = true;
+      writers_.erase(current);
+    }
+  }
+
+  // Turns events into work and writers.
+  void Collect() {
+    const FolderEvents events = watch_.Read();
+    if (events.lost) {
+      work_.all = work_.force = true;
+      writers_.clear();
+    }
+    if (events.folder_changed) work_.all = true;
+    if (events.root_changed) {
+      const auto stamp = StampOf(folder_.folder());
+      if (!stamp || !attached_ || std::make_pair(stamp->device, stamp->inode) != *attached_) {
+        attached_.reset();
+      }
+    }
+    for (const std::string& name : events.touched) {
+      if (!folder_.Wants(name)) {
+        // Links may lead through it: this is how the kubelet updates a ConfigMap.
+        if (!folder_.links().empty()) work_.all = true;
+        continue;
+      }
+      if (events.open_for_writing.count(name) == 0) writers_.erase(name);
+      if (events.open_for_writing.count(name) == 0 || NobodyCloses(folder_.PathOf(name))) {
+        work_.names.emplace(name, false);
+      }
+    }
+    for (const std::string& name : events.open_for_writing) {
+      if (!folder_.Wants(name)) continue;
+      if (events.touched.count(name) != 0 && NobodyCloses(folder_.PathOf(name))) continue;
+      writers_[name] = Clock::now() + kWriterPatience;
+    }
+    for (const std::string& name : events.written) {
+      if (!folder_.Wants(name)) continue;
+      work_.names[name] = true;
+      if (events.open_for_writing.count(name) == 0) writers_.erase(name);
+    }
+  }
+
+  const std::string path_;
+  const int input_;
+  EventSink* const sink_;
+  const int stop_fd_;
+  std::atomic<bool> stopping_ = false;
+  std::thread thread_;
+
+  ManifestFolder folder_;
+  FolderWatch watch_;
+  absl::Status watch_status_;
+  absl::Status folder_status_;
+  std::optional<std::pair<uint64_t, uint64_t>> attached_;  // device and inode of the folder
+  bool was_attached_ = false;
+  // A folder that came back removes nothing before this.
+  std::optional<Clock::time_point> keep_until_;
+  Work work_;
+  std::map<std::string, Clock::time_point> writers_;  // files being written, and until when we wait
+  std::set<std::string> watched_links_;
+  std::vector<Problem> reported_;
+  std::optional<bool> synced_;
+};
+
+ManifestSource::ManifestSource(std::string path, int input)
+    : path_(std::move(path)), input_(input) {}
+ManifestSource::~ManifestSource() = default;
+
+absl::Status ManifestSource::Start(EventSink* sink) {
+  if (worker_ != nullptr) return absl::FailedPreconditionError("started already");
+  const int stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+  if (stop_fd < 0) {
+    return absl::UnavailableError(absl::StrCat("eventfd: ", std::strerror(errno)));
+  }
+  auto worker = std::make_unique<Worker>(path_, input_, sink, stop_fd);
+  if (auto status = worker->Start(); !status.ok()) return status;
+  worker_ = std::move(worker);
+  return absl::OkStatus();
+}
+
+void ManifestSource::Stop() {
+  worker_.reset();
+}
+
+}  // namespace waggle::k8s
