@@ -282,7 +282,11 @@ std::vector<Finding> CheckForm(const SourceFile& file) {
   std::vector<Finding> found;
   const auto lines = Lines(file.text);
   if (IsCode(file.path)) {
-    if (!file.text.starts_with("//") && !file.text.starts_with("/*")) {
+    // An implementation or a test begins with the header whose contract it keeps.
+    const bool has_contract =
+        file.text.starts_with("//") || file.text.starts_with("/*") ||
+        (HasExtension(file.path, {".cc"}) && file.text.starts_with("#include \""));
+    if (!has_contract) {
       found.push_back({file.path, 1, "starts without a comment that says what the file is for"});
     }
     if (lines.size() > kMaxLines) {

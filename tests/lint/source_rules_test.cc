@@ -161,38 +161,40 @@ constexpr char kLicense[] = "/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-3-
 
 INSTANTIATE_TEST_SUITE_P(
     Table, Form,
-    testing::Values(RuleCase{"Commented", "maps/x.h", "// What it is.\n#ifndef X\n", nullptr},
-                    RuleCase{"NoComment", "maps/x.h", "#ifndef X\n", "without a comment"},
-                    RuleCase{"EmptyFile", "maps/x.h", "", "without a comment"},
-                    RuleCase{"TestsToo", "tests/unit/x.cc", "#include <vector>\n",
-                             "without a comment"},
-                    RuleCase{"ScriptNeedsNone", "tools/x", "#!/bin/sh\n", nullptr},
-                    RuleCase{"LongEnough", "maps/x.cc", LinesOf(700), nullptr},
-                    RuleCase{"TooLong", "maps/x.cc", LinesOf(701), "701 lines"},
-                    RuleCase{"BpfLicense", "bpf/x.bpf.h", kLicense, nullptr},
-                    RuleCase{"BpfNoLicense", "bpf/x.bpf.h", "/* A file. */\n", "SPDX"},
-                    RuleCase{"BpfOtherLicense", "bpf/x.def",
-                             "/* SPDX-License-Identifier: GPL-2.0 */\n", "SPDX"},
-                    RuleCase{"Promise", "maps/x.cc",
-                             "// A file.\n// TO"
-                             "DO: more\n",
-                             ":2: TO"},
-                    RuleCase{"PromiseInScript", "tools/x",
-                             "# FIX"
-                             "ME\n",
-                             "FIX"},
-                    RuleCase{"Template", "tools/x",
-                             "mktemp waggle.XX"
-                             "XXXX\n",
-                             nullptr},
-                    RuleCase{"MachinePath", "docs/x.md",
-                             "see /wo"
-                             "rk/main\n",
-                             "one machine"},
-                    RuleCase{"BuildPath", "CMakeLists.txt",
-                             "set(x /tmp/bu"
-                             "ild-me)\n",
-                             "one machine"}),
+    testing::Values(
+        RuleCase{"Commented", "maps/x.h", "// What it is.\n#ifndef X\n", nullptr},
+        RuleCase{"NoComment", "maps/x.h", "#ifndef X\n", "without a comment"},
+        RuleCase{"EmptyFile", "maps/x.h", "", "without a comment"},
+        RuleCase{"ContractInHeader", "maps/x.cc", "#include \"maps/x.h\"\n", nullptr},
+        RuleCase{"HeaderHasNone", "maps/x.h", "#include \"maps/y.h\"\n", "without a comment"},
+        RuleCase{"TestsToo", "tests/unit/x.cc", "#include <vector>\n", "without a comment"},
+        RuleCase{"ScriptNeedsNone", "tools/x", "#!/bin/sh\n", nullptr},
+        RuleCase{"LongEnough", "maps/x.cc", LinesOf(700), nullptr},
+        RuleCase{"TooLong", "maps/x.cc", LinesOf(701), "701 lines"},
+        RuleCase{"BpfLicense", "bpf/x.bpf.h", kLicense, nullptr},
+        RuleCase{"BpfNoLicense", "bpf/x.bpf.h", "/* A file. */\n", "SPDX"},
+        RuleCase{"BpfOtherLicense", "bpf/x.def", "/* SPDX-License-Identifier: GPL-2.0 */\n",
+                 "SPDX"},
+        RuleCase{"Promise", "maps/x.cc",
+                 "// A file.\n// TO"
+                 "DO: more\n",
+                 ":2: TO"},
+        RuleCase{"PromiseInScript", "tools/x",
+                 "# FIX"
+                 "ME\n",
+                 "FIX"},
+        RuleCase{"Template", "tools/x",
+                 "mktemp waggle.XX"
+                 "XXXX\n",
+                 nullptr},
+        RuleCase{"MachinePath", "docs/x.md",
+                 "see /wo"
+                 "rk/main\n",
+                 "one machine"},
+        RuleCase{"BuildPath", "CMakeLists.txt",
+                 "set(x /tmp/bu"
+                 "ild-me)\n",
+                 "one machine"}),
     CaseName);
 
 TEST(Skeleton, OneFileMayIncludeIt) {

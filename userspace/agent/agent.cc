@@ -1,6 +1,5 @@
 #include "userspace/agent/agent.h"
 
-#include <bpf/libbpf.h>
 #include <signal.h>
 #include <spdlog/spdlog.h>
 #include <sys/epoll.h>

@@ -24,10 +24,10 @@ INSTANTIATE_TEST_SUITE_P(
     Table, AddressParse,
     testing::Values(ParseCase{"10.96.0.10", "10.96.0.10"},
                     ParseCase{"010.0.0.1", "10.0.0.1"},  // old API objects: decimal, not octal
-                    ParseCase{"::ffff:1.2.3.4", "1.2.3.4"},
-                    ParseCase{"FD00:0:0:0::1", "fd00::1"},
+                    ParseCase{"::ffff:1.2.3.4", "1.2.3.4"}, ParseCase{"FD00:0:0:0::1", "fd00::1"},
                     ParseCase{"1:0:0:2:0:0:0:3", "1:0:0:2::3"}, ParseCase{"::", "::"},
-                    ParseCase{"0.0.0.0", "0.0.0.0"}, ParseCase{"255.255.255.255", "255.255.255.255"},
+                    ParseCase{"0.0.0.0", "0.0.0.0"},
+                    ParseCase{"255.255.255.255", "255.255.255.255"},
                     ParseCase{"256.0.0.1", nullptr}, ParseCase{"1.2.3", nullptr},
                     ParseCase{"1.2.3.4.5", nullptr}, ParseCase{"1.2.3.4 ", nullptr},
                     ParseCase{" 1.2.3.4", nullptr}, ParseCase{"0001.2.3.4", nullptr},
