@@ -4,10 +4,10 @@
 
 namespace waggle::cli {
 
-inline constexpr int kOk = 0;
-inline constexpr int kError = 1;     // the command could not do what was asked
-inline constexpr int kUsage = 2;     // wrong command line: nothing was done
-inline constexpr int kNotReady = 3;  // nothing is pinned here, or not ready in time
+inline constexpr int kExitOk = 0;
+inline constexpr int kExitError = 1;     // the command could not do what was asked
+inline constexpr int kExitUsage = 2;     // wrong command line: nothing was done
+inline constexpr int kExitNotReady = 3;  // nothing is pinned here, or not ready in time
 
 inline constexpr char kExitCodesHelp[] =
     "Exit codes:\n"

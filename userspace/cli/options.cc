@@ -5,20 +5,20 @@
 namespace waggle::cli {
 
 void AddOption(CLI::App& command, OutputOption& option) {
-  command.add_option("-o,--output", option.format, "Output: table, wide or json (default table)")
+  command.add_option("-o,--output", option.format, "table, wide or json")
       ->type_name("FORMAT")
+      ->capture_default_str()
       ->check(CLI::IsMember({"table", "wide", "json"}).description(""));
 }
 
 void AddOption(CLI::App& command, PinPathOption& option) {
-  command
-      .add_option("--pin-path", option.path,
-                  "Folder of the pinned maps and links (default " + option.path + ")")
-      ->type_name("DIR");
+  command.add_option("--pin-path", option.path, "Folder of a bpf file system for the pins")
+      ->type_name("DIR")
+      ->capture_default_str();
 }
 
 void AddOption(CLI::App& command, NamespaceOption& option) {
-  command.add_option("-n,--namespace", option.ns, "Only this namespace (default all)")
+  command.add_option("-n,--namespace", option.ns, "Only this namespace (default: all)")
       ->type_name("NS");
 }
 

@@ -92,8 +92,9 @@ std::string CounterTable(const std::vector<uint64_t>& stats) {
 
 std::string WorkTable(const waggle_agent& agent) {
   std::vector<maps::TableRow> table = {{"WORK", "COUNT"}};
-  for (const Work& work : WorkOf(agent))
-    table.push_back({work.title, Number(work.value)});
+  for (const WorkFacts& work : WorkOf(agent)) {
+    table.push_back({std::string(work.key), Number(work.value)});
+  }
   return maps::Columns(table);
 }
 

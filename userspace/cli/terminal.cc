@@ -10,9 +10,9 @@ namespace waggle::cli {
 
 int Print(std::string_view text) {
   const size_t written = std::fwrite(text.data(), 1, text.size(), stdout);
-  if (written == text.size() && std::fflush(stdout) == 0) return kOk;
+  if (written == text.size() && std::fflush(stdout) == 0) return kExitOk;
   Complain("cannot write to the standard output");
-  return kError;
+  return kExitError;
 }
 
 void Complain(std::string_view message) {
@@ -27,7 +27,7 @@ void Complain(const std::vector<Problem>& problems) {
 
 int Fail(const absl::Status& status) {
   Complain(std::string(status.message()));
-  return absl::IsNotFound(status) ? kNotReady : kError;
+  return absl::IsNotFound(status) ? kExitNotReady : kExitError;
 }
 
 }  // namespace waggle::cli

@@ -11,7 +11,7 @@
 
 namespace waggle::cli {
 
-// Writes all of `text` to stdout. kOk, or kError when it could not be written (a full
+// Writes all of `text` to stdout. kExitOk, or kExitError when it could not be written (a full
 // disk must not look like an empty list).
 int Print(std::string_view text);
 
@@ -19,7 +19,7 @@ int Print(std::string_view text);
 void Complain(std::string_view message);
 void Complain(const std::vector<Problem>& problems);
 
-// Complains and gives the exit code: kNotReady for NotFound, else kError.
+// Complains and gives the exit code: kExitNotReady for NotFound, else kExitError.
 int Fail(const absl::Status& status);
 
 }  // namespace waggle::cli

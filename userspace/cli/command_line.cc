@@ -1,0 +1,63 @@
+#include "userspace/cli/command_line.h"
+
+#include <CLI/CLI.hpp>
+#include <string>
+
+#include "userspace/cli/agent_command.h"
+#include "userspace/cli/commands.h"
+#include "userspace/cli/exit_codes.h"
+#include "userspace/cli/options.h"
+#include "userspace/cli/terminal.h"
+
+namespace waggle::cli {
+namespace {
+
+// "waggle status" for `waggle status --wrong`: where to look up what is right.
+std::string CommandOf(const CLI::App& app) {
+  std::string text = "waggle";
+  const CLI::App* at = &app;
+  while (!at->get_subcommands().empty()) {
+    at = at->get_subcommands().front();
+    text += " " + at->get_name();
+  }
+  return text;
+}
+
+}  // namespace
+
+int RunCommandLine(int argc, const char* const* argv) {
+  CLI::App app("Services of Kubernetes on this node, carried by BPF", "waggle");
+  app.require_subcommand(1);
+  app.get_formatter()->column_width(34);
+  app.set_version_flag("--version", "waggle " WAGGLE_VERSION, "Print the version and exit");
+  app.footer(std::string("Examples:\n"
+                         "  waggle plan --manifests ./manifests --node node-1\n"
+                         "  waggle agent --manifests ./manifests --node node-1\n"
+                         "  waggle status --wait\n"
+                         "  waggle service list -n default -o wide\n"
+                         "  source <(waggle completion bash)\n\n") +
+             kExitCodesHelp);
+
+  int exit_code = kExitOk;
+  AddAgentCommand(app, &exit_code);
+  AddPlanCommand(app, &exit_code);
+  AddServiceCommand(app, &exit_code);
+  AddBackendCommand(app, &exit_code);
+  AddStatusCommand(app, &exit_code);
+  AddCleanupCommand(app, &exit_code);
+  AddVersionCommand(app, &exit_code);
+  AddCompletionCommand(app, &exit_code);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::CallForHelp&) {
+    return Print(app.help());
+  } catch (const CLI::CallForVersion& version) {
+    return Print(std::string(version.what()) + "\n");
+  } catch (const CLI::ParseError& error) {
+    Complain(std::string(error.what()) + "; see `" + CommandOf(app) + " --help`");
+    return kExitUsage;
+  }
+  return exit_code;
+}
+
+}  // namespace waggle::cli

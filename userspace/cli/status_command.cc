@@ -1,0 +1,80 @@
+#include <memory>
+#include <string>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "loader/attachment.h"
+#include "maps/reader.h"
+#include "userspace/cli/commands.h"
+#include "userspace/cli/exit_codes.h"
+#include "userspace/cli/options.h"
+#include "userspace/cli/status_report.h"
+#include "userspace/cli/terminal.h"
+#include "userspace/cli/wait.h"
+
+namespace waggle::cli {
+namespace {
+
+struct StatusFlags {
+  PinPathOption pins;
+  OutputOption output;
+  bool wait = false;
+  std::string timeout = "30s";
+};
+
+// Reads the pins into `view`; OK only if the agent is alive and ready.
+absl::Status CheckReady(const std::string& pin_path, maps::KernelView& view) {
+  absl::StatusOr<maps::KernelView> read = maps::ReadPins(pin_path);
+  if (!read.ok()) return read.status();
+  view = *std::move(read);
+  const AgentHealth health = HealthOf(view.agent, view.now_boottime_ns);
+  if (health.ready) return absl::OkStatus();
+  return absl::UnavailableError(absl::StrCat("agent ", health.state, ": ", health.meaning));
+}
+
+int Run(const StatusFlags& flags) {
+  StatusInput input;
+  input.pin_path = flags.pins.path;
+  if (flags.wait) {
+    const absl::Status ready = WaitUntil([&] { return CheckReady(input.pin_path, input.view); },
+                                         *ParseTimeout(flags.timeout), RealClock());
+    if (!ready.ok()) {
+      Complain(std::string(ready.message()));
+      return absl::IsDeadlineExceeded(ready) ? kExitNotReady : kExitError;
+    }
+  } else {
+    absl::StatusOr<maps::KernelView> view = maps::ReadPins(input.pin_path);
+    if (!view.ok()) return Fail(view.status());
+    input.view = *std::move(view);
+  }
+  absl::StatusOr<std::vector<loader::Attachment>> attachments =
+      loader::ListAttachments(input.pin_path);
+  if (!attachments.ok()) return Fail(attachments.status());
+  input.attachments = *std::move(attachments);
+  return Print(flags.output.json() ? RenderStatusJson(input)
+                                   : RenderStatusText(input, flags.output.wide()));
+}
+
+}  // namespace
+
+void AddStatusCommand(CLI::App& app, int* exit_code) {
+  auto flags = std::make_shared<StatusFlags>();
+  CLI::App* command = app.add_subcommand(
+      "status", "Agent, attachments, maps and counters of this node, from the pins");
+  CLI::Option* wait = command->add_flag(
+      "--wait", flags->wait, "Wait until the agent is alive and everything known is programmed");
+  command->add_option("--timeout", flags->timeout, "Longest wait, with --wait; then exit with 3")
+      ->type_name("DURATION")
+      ->capture_default_str()
+      ->needs(wait)
+      ->check([](const std::string& text) {
+        return std::string(ParseTimeout(text).status().message());
+      });
+  AddOption(*command, flags->output);
+  AddOption(*command, flags->pins);
+  SetExamples(*command, {"waggle status", "waggle status --wait --timeout 1m",
+                         "waggle status -o json | jq .agent.ready"});
+  command->callback([flags, exit_code] { *exit_code = Run(*flags); });
+}
+
+}  // namespace waggle::cli
