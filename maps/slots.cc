@@ -34,7 +34,11 @@ bool IdPool::Reserve(uint32_t id) {
 }
 
 void IdPool::Release(uint32_t id) {
-  taken_[id / 64] &= ~(uint64_t{1} << (id % 64));
+  // Ids out of pinned maps may be anything; Reserve() has refused those.
+  if (id >= capacity_) return;
+  const uint64_t bit = uint64_t{1} << (id % 64);
+  if (!(taken_[id / 64] & bit)) return;
+  taken_[id / 64] &= ~bit;
   first_word_ = std::min(first_word_, id / 64);
   --used_;
 }

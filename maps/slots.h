@@ -24,6 +24,7 @@ class IdPool {
   std::optional<uint32_t> Take();
   // False when the id is taken already or out of range.
   bool Reserve(uint32_t id);
+  // An id that is not taken, or out of range, changes nothing.
   void Release(uint32_t id);
   uint32_t used() const { return used_; }
   uint32_t capacity() const { return capacity_; }
