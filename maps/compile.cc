@@ -68,6 +68,8 @@ ServiceRows Compile(const ResolvedService& service) {
         for (const Backend& backend : list.backends) {
           list_rows.backends.push_back(CompileBackend(backend));
         }
+        // One form for one meaning: CheckTables() takes the other for damage.
+        if (list_rows.backends.empty()) list_rows.list.fate = WAGGLE_FATE_REFUSE;
       }
       list_rows.list.count = static_cast<__u16>(list_rows.backends.size());
       for (const Frontend& frontend : list.frontends) {
