@@ -261,6 +261,11 @@ class Planner {
     after.list = wanted.list;
     after.list.service_id = after_port.id;
     std::vector<waggle_backend> backends = WantedBackends(wanted, after_port.id, old_list);
+    if (backends.size() > WAGGLE_MAX_LIST) {
+      return absl::ResourceExhaustedError(
+          absl::StrCat("Service ", rows_.name.ToString(), " has ", backends.size(),
+                       " backends for one frontend: a list holds ", WAGGLE_MAX_LIST));
+    }
     after.list.count = static_cast<__u16>(backends.size());
     if (!backends.empty()) after.list.fate = WAGGLE_FATE_FORWARD;
 
