@@ -204,7 +204,7 @@ class Planner {
     for (size_t l = 0; l < list_taken.size(); ++l) {
       if (list_taken[l]) continue;
       if (additive_) {
-        after.lists.push_back(old_port->lists[l]);
+        KeepList(old_port->lists[l], after);
       } else {
         LeaveList(old_port->lists[l]);
       }
@@ -344,6 +344,22 @@ class Planner {
   void LeaveList(const ListState& list) {
     for (const FrontendRow& row : list.frontends)
       DeleteUnlessWanted(row.key);
+    Retire(list);
+  }
+
+  // Keeps in force what no other list takes over: one key has one row. A list of which
+  // nothing is left is no longer reachable.
+  void KeepList(const ListState& list, PortState& port) {
+    ListState kept = list;
+    std::erase_if(kept.frontends, [&](const FrontendRow& row) { return WantedAnywhere(row.key); });
+    if (kept.frontends.empty()) {
+      Retire(list);
+    } else {
+      port.lists.push_back(std::move(kept));
+    }
+  }
+
+  void Retire(const ListState& list) {
     planned_.plan.retired.slots.push_back(list.slot);
     if (list.list.count > 0) {
       planned_.plan.retired.ranges.emplace_back(list.list.base, list.list.count);
@@ -352,7 +368,12 @@ class Planner {
 
   void LeavePort(const PortState& port) {
     if (additive_) {
-      planned_.after.ports.push_back(port);
+      PortState kept;
+      kept.id = port.id;
+      kept.service = port.service;
+      for (const ListState& list : port.lists)
+        KeepList(list, kept);
+      planned_.after.ports.push_back(std::move(kept));
       return;
     }
     for (const ListState& list : port.lists)
