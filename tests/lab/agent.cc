@@ -88,6 +88,18 @@ void Agent::AwaitProgrammed() {
   }
 }
 
+RunResult Agent::AwaitRefusal() {
+  std::optional<int> status = process_->Wait();
+  if (!status) {
+    ADD_FAILURE() << "the agent goes on where it should refuse\n" << Log();
+    process_->Kill();
+    return {};
+  }
+  EXPECT_NE(*status, 0) << Log();
+  EXPECT_LT(*status, 126) << "killed by a signal\n" << Log();
+  return {*status, "", Log()};
+}
+
 void Agent::Kill() {
   process_->Kill();
 }

@@ -12,9 +12,9 @@
 namespace waggle::lab {
 
 struct AgentOptions {
-  Argv flags;             // beside those that say which node it is
-  std::string manifests;  // the lab's, unless named
-  std::string pin_path;   // the node's, unless named
+  Argv flags = {};             // beside those that say which node it is
+  std::string manifests = {};  // the lab's, unless named
+  std::string pin_path = {};   // the node's, unless named
   bool no_bpf_rights = false;
   bool private_cgroup_namespace = false;  // and no --cgroup-path
 };
@@ -36,6 +36,9 @@ class Agent {
   void AwaitReady();
   // The kernel holds what `waggle plan` says that the manifests mean.
   void AwaitProgrammed();
+  // Waits until it ends by itself, which must be soon and with a nonzero status.
+  // Everything that it said is in err.
+  RunResult AwaitRefusal();
   // Once more, with the same options, after Kill() or Stop().
   void Start();
   void Kill();  // -9

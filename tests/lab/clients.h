@@ -96,7 +96,7 @@ class Load {
   Tally Mark();
   Tally Stop();
   // Waits for a client with --count to be done.
-  Tally Finish(std::chrono::milliseconds patience) { return Read(patience); }
+  Tally Finish(std::chrono::milliseconds patience = kPatience) { return Read(patience); }
 
  private:
   Tally Read(std::chrono::milliseconds patience = kPatience);
