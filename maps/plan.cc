@@ -197,8 +197,7 @@ class Planner {
     std::vector<bool> list_taken(old_port ? old_port->lists.size() : 0, false);
     for (const ListRows& list : wanted.lists) {
       const size_t old_list = MatchList(list, old_index, list_taken);
-      if (old_list != kNone) list_taken[old_list] = true;
-      absl::Status status = PlanList(list, old_index, old_list, after);
+      absl::Status status = PlanList(list, old_index, old_list, after, list_taken);
       if (!status.ok()) return status;
     }
     for (size_t l = 0; l < list_taken.size(); ++l) {
@@ -246,18 +245,21 @@ class Planner {
     return both;
   }
 
+  // Does a frontend go from this list to another one of the Service?
+  bool Loses(const ListState& list, const ListRows& wanted) const {
+    for (const FrontendRow& row : list.frontends) {
+      const bool stays = std::any_of(wanted.frontends.begin(), wanted.frontends.end(),
+                                     [&](const FrontendRow& w) { return SameKey(w.key, row.key); });
+      if (!stays && WantedAnywhere(row.key)) return true;
+    }
+    return false;
+  }
+
   absl::Status PlanList(const ListRows& wanted, size_t old_port, size_t old_index,
-                        PortState& after_port) {
+                        PortState& after_port, std::vector<bool>& list_taken) {
     const ListState* old_list =
         old_index == kNone ? nullptr : &old_.ports[old_port].lists[old_index];
     ListState after;
-    if (old_list) {
-      after.slot = old_list->slot;
-    } else {
-      const auto slot = transaction_.TakeList();
-      if (!slot.ok()) return slot.status();
-      after.slot = *slot;
-    }
     after.list = wanted.list;
     after.list.service_id = after_port.id;
     std::vector<waggle_backend> backends = WantedBackends(wanted, after_port.id, old_list);
@@ -269,12 +271,27 @@ class Planner {
     after.list.count = static_cast<__u16>(backends.size());
     if (!backends.empty()) after.list.fate = WAGGLE_FATE_FORWARD;
 
-    const bool same =
+    bool same =
         old_list && std::equal(backends.begin(), backends.end(), InForce(*old_list).begin(),
                                InForce(*old_list).end(), SameBackend);
-    if (same) {
-      after.list.base = old_list->list.base;
+    if (same) after.list.base = old_list->list.base;
+    // Lists are switched before frontends move. One that goes to another list must not
+    // see its old slot change under it, so what stays moves to a new slot then.
+    if (old_list && !(same && SameList(old_list->list, after.list)) && Loses(*old_list, wanted)) {
+      old_list = nullptr;
+      old_index = kNone;
+      same = false;
+    }
+    if (old_list) {
+      list_taken[old_index] = true;
+      after.slot = old_list->slot;
     } else {
+      const auto slot = transaction_.TakeList();
+      if (!slot.ok()) return slot.status();
+      after.slot = *slot;
+    }
+    if (!same) {
+      after.list.base = 0;
       if (!backends.empty()) {
         const auto base = transaction_.TakeRange(static_cast<uint32_t>(backends.size()));
         if (!base.ok()) return base.status();
