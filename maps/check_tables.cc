@@ -4,7 +4,6 @@
 #include <string>
 
 #include "absl/container/flat_hash_map.h"
-#include "absl/container/flat_hash_set.h"
 #include "absl/strings/str_cat.h"
 #include "maps/reader.h"
 #include "maps/slots.h"
@@ -57,14 +56,9 @@ class Checker {
       Report("services", absl::StrCat("id ", entry.id), "a name is empty or has no end");
       return;
     }
-    // Two ids for one Service port: an agent that died between two renamings leaves
-    // that. Their rows are in force and sound, so they stay; the next plan for the
-    // Service renames or removes what is too much.
-    const std::string identity =
-        absl::StrCat(value.ns, "/", value.name, "/", value.port_name, "/", value.protocol);
-    if (!identities_.insert(identity).second) {
-      Report("services", absl::StrCat("id ", entry.id), absl::StrCat(identity, " has two ids"));
-    }
+    // Two ids may have one name: an agent that died between two renamings leaves that,
+    // and so does an additive plan in which a port takes the name of one that it must
+    // keep. Their rows are in force and sound; the next full plan settles the names.
     ports_.emplace(entry.id, Port{value, {}});
   }
 
@@ -168,7 +162,6 @@ class Checker {
   RangePool ranges_;
   CheckedTables checked_;
   absl::flat_hash_map<uint32_t, Port> ports_;
-  absl::flat_hash_set<std::string> identities_;
   absl::flat_hash_map<uint32_t, uint32_t> slot_owner_;
 };
 
