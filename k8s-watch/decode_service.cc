@@ -198,7 +198,7 @@ class ClusterIpsDecoder {
                                           std::string(kThen)));
     };
     if (const char* special = SpecialAddress(*address)) {
-      return refuse(absl::StrCat("a ", special, " address, which no Service may have"));
+      return refuse(absl::StrCat(special, " address, which no Service may have"));
     }
     const std::string family(net::FamilyName(address->family()));
     if (families_ != nullptr) {
@@ -233,7 +233,7 @@ void DecodeExternalIps(const json& spec, const Path& path, Service* service, Rep
     const auto address = ToAddress(value, at, "this address is left out", report);
     if (!address) continue;
     if (const char* special = SpecialAddress(*address)) {
-      report->Invalid(at, absl::StrCat("is ", Describe(value), ", a ", special,
+      report->Invalid(at, absl::StrCat("is ", Describe(value), ", ", special,
                                        " address, which no Service may have; this address is "
                                        "left out"));
       continue;
@@ -264,9 +264,9 @@ void DecodeIngress(const json& entry, const Path& path, std::set<net::Address>* 
   // Some load balancers live on link-local addresses; the others would take traffic
   // that is the node's own.
   const char* special = SpecialAddress(*address);
-  if (special != nullptr && std::string_view(special) != "link-local") {
+  if (special != nullptr && std::string_view(special) != "a link-local") {
     return report->Invalid(
-        ip_path, absl::StrCat("is ", Describe(*ip), ", a ", special,
+        ip_path, absl::StrCat("is ", Describe(*ip), ", ", special,
                               " address, which no load balancer may have; ", std::string(kThen)));
   }
   if (seen->insert(*address).second) service->load_balancer_ips.push_back(*address);

@@ -106,7 +106,7 @@ std::optional<Endpoint> DecodeEndpoint(const json& value, const Path& path, net:
   }
   if (const char* special = SpecialAddress(*address)) {
     report->Invalid(address_path,
-                    absl::StrCat("is ", Describe(text), ", a ", special,
+                    absl::StrCat("is ", Describe(text), ", ", special,
                                  " address, which no endpoint may have; ", std::string(kThen)));
     return std::nullopt;
   }

@@ -135,9 +135,59 @@ struct Stop {
   absl::Status status;
 };
 
+// Text that yaml-cpp may take in before its next event. Its scanner holds all tokens of a
+// flow collection until the collection ends, at some 240 bytes for one of text.
+constexpr size_t kMaxReadAhead = size_t{2} << 20;
+
+// yaml-cpp takes a quoted string that the end of the text cuts for a whole one, but not
+// one that a document marker cuts.
+constexpr std::string_view kTail = "\n...\n";
+
+// A stream over bytes that stay where they are, with a document's end behind them.
+class ViewBuffer : public std::streambuf {
+ public:
+  explicit ViewBuffer(std::string_view text)
+      : tail_(kTail.substr(!text.empty() && text.back() == '\n' ? 1 : 0)) {
+    Show(text);
+  }
+  // The parser has got something out of what it read.
+  void Progress() { last_ = Position(); }
+
+ protected:
+  // yaml-cpp reads by this alone, past the stream that would swallow the exception.
+  std::streamsize xsgetn(char* to, std::streamsize size) override {
+    if (Position() - last_ > kMaxReadAhead) {
+      throw Stop{YAML::Mark::null_mark(),
+                 absl::InvalidArgumentError(absl::StrCat("a value in [] or {}, or a scalar, goes "
+                                                         "on for more than ",
+                                                         kMaxReadAhead >> 20, " MiB"))};
+    }
+    return std::streambuf::xsgetn(to, size);
+  }
+  int_type underflow() override {
+    if (tail_.empty()) return traits_type::eof();
+    before_ = Position();
+    Show(std::exchange(tail_, {}));
+    return traits_type::to_int_type(*gptr());
+  }
+
+ private:
+  void Show(std::string_view text) {
+    char* begin = const_cast<char*>(text.data());  // the get area is only read
+    setg(begin, begin, begin + text.size());
+  }
+  size_t Position() const { return before_ + static_cast<size_t>(gptr() - eback()); }
+
+  std::string_view tail_;
+  size_t before_ = 0;
+  size_t last_ = 0;
+};
+
 class YamlReader : public YAML::EventHandler {
  public:
-  explicit YamlReader(size_t* alias_budget) : builder_(alias_budget) {}
+  YamlReader(size_t* alias_budget, ViewBuffer* buffer) : builder_(alias_budget), buffer_(buffer) {
+    buffer_->Progress();
+  }
 
   void OnDocumentStart(const YAML::Mark& mark) override {
     if (std::exchange(seen_, true)) {
@@ -176,8 +226,11 @@ class YamlReader : public YAML::EventHandler {
   json Take() { return builder_.Take(); }
 
  private:
-  static void Check(const YAML::Mark& mark, const absl::Status& status) {
-    if (!status.ok()) throw Stop{mark, status};
+  // Ends of collections come without a mark: the last one known has to do.
+  void Check(const YAML::Mark& mark, const absl::Status& status) {
+    if (!mark.is_null()) last_mark_ = mark;
+    if (!status.ok()) throw Stop{last_mark_, status};
+    buffer_->Progress();
   }
   void RefuseAsKey(const YAML::Mark& mark) {
     if (builder_.AtKey()) {
@@ -192,16 +245,9 @@ class YamlReader : public YAML::EventHandler {
   }
 
   TreeBuilder builder_;
+  ViewBuffer* buffer_;
+  YAML::Mark last_mark_ = YAML::Mark::null_mark();
   bool seen_ = false;
-};
-
-// An istream over bytes that stay where they are.
-class ViewBuffer : public std::streambuf {
- public:
-  explicit ViewBuffer(std::string_view text) {
-    char* begin = const_cast<char*>(text.data());  // the get area is only read
-    setg(begin, begin, begin + text.size());
-  }
 };
 
 absl::StatusOr<json> ReadYaml(std::string_view text, size_t first_line, size_t* alias_budget) {
@@ -215,7 +261,7 @@ absl::StatusOr<json> ReadYaml(std::string_view text, size_t first_line, size_t* 
     ViewBuffer buffer(text);
     std::istream stream(&buffer);
     YAML::Parser parser(stream);
-    YamlReader reader(alias_budget);
+    YamlReader reader(alias_budget, &buffer);
     while (parser.HandleNextDocument(reader)) {
     }
     return reader.Take();
@@ -224,6 +270,9 @@ absl::StatusOr<json> ReadYaml(std::string_view text, size_t first_line, size_t* 
   } catch (const YAML::DeepRecursion& error) {
     return at(error.mark, absl::StrCat("more than ", kMaxDepth, " levels of mappings and lists"));
   } catch (const YAML::Exception& error) {
+    if (error.msg == YAML::ErrorMsg::DOC_IN_SCALAR) {
+      return at(error.mark, "not YAML: a quoted string does not end before the document does");
+    }
     return at(error.mark, absl::StrCat("not YAML: ", Printable(error.msg, 200)));
   } catch (const std::exception& error) {
     return absl::InvalidArgumentError(absl::StrCat("not YAML: ", Printable(error.what(), 200)));

@@ -175,18 +175,19 @@ std::optional<net::Address> ToAddress(const json& value, const Path& path, std::
 const char* SpecialAddress(const net::Address& address) {
   const auto& bytes = address.bytes();
   if (address.family() == net::Family::kIpv4) {
-    if (bytes[12] == 0 && bytes[13] == 0 && bytes[14] == 0 && bytes[15] == 0) return "unspecified";
-    if (bytes[12] == 127) return "loopback";
-    if (bytes[12] == 169 && bytes[13] == 254) return "link-local";
-    if (bytes[12] >= 224 && bytes[12] <= 239) return "multicast";
+    if (bytes[12] == 0 && bytes[13] == 0 && bytes[14] == 0 && bytes[15] == 0)
+      return "an unspecified";
+    if (bytes[12] == 127) return "a loopback";
+    if (bytes[12] == 169 && bytes[13] == 254) return "a link-local";
+    if (bytes[12] >= 224 && bytes[12] <= 239) return "a multicast";
     return nullptr;
   }
   if (std::all_of(bytes.begin(), bytes.end() - 1, [](uint8_t byte) { return byte == 0; })) {
-    if (bytes[15] == 0) return "unspecified";
-    if (bytes[15] == 1) return "loopback";
+    if (bytes[15] == 0) return "an unspecified";
+    if (bytes[15] == 1) return "a loopback";
   }
-  if (bytes[0] == 0xfe && (bytes[1] & 0xc0) == 0x80) return "link-local";
-  if (bytes[0] == 0xff) return "multicast";
+  if (bytes[0] == 0xfe && (bytes[1] & 0xc0) == 0x80) return "a link-local";
+  if (bytes[0] == 0xff) return "a multicast";
   return nullptr;
 }
 

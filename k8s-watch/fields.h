@@ -95,7 +95,7 @@ std::optional<net::Address> ToAddress(const nlohmann::json& value, const Path& p
                                       std::string_view then, Reporter* report);
 
 // Why no traffic may go to such an address, as upstream's validation has it:
-// "unspecified", "loopback", "link-local" or "multicast"; nullptr for all others.
+// "an unspecified", "a loopback", "a link-local" or "a multicast"; nullptr for all others.
 const char* SpecialAddress(const net::Address& address);
 
 // RFC 1123: lower-case letters, digits and '-', at most 63 characters.

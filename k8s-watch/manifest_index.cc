@@ -61,8 +61,9 @@ void ManifestIndex::SetFile(const std::string& name, ManifestContent content,
       told = true;
     }
     if (!told) {
-      file.problems.push_back(FileProblem(
-          content.path, "", absl::StrCat("holds objects that cannot be told apart", remark)));
+      file.problems.push_back(
+          FileProblem(content.path, "",
+                      absl::StrCat("part of it cannot be read (see its other problems)", remark)));
     }
   }
   if (file.problems.empty()) {

@@ -137,7 +137,8 @@ class ManifestSource::Worker : private ScanGuard {
   // Watches the folder that now stands at the path, before the first look at it.
   void Attach() {
     const auto stamp = StampOf(folder_.folder());
-    if (!stamp) {
+    missing_ = !stamp;
+    if (missing_) {
       folder_status_ = absl::UnavailableError("is gone");
       return;
     }
@@ -235,7 +236,8 @@ class ManifestSource::Worker : private ScanGuard {
         work_.names.emplace(name, false);
       GiveUpOnWriters();
     }
-    if (!attached_ && !stopping_) {
+    // Swapped for another, it is looked at now; gone, after a while.
+    if (!attached_ && missing_ && !stopping_) {
       PollUntil(polls, Clock::now() + kRetry);
       Collect();
     }
@@ -312,6 +314,7 @@ class ManifestSource::Worker : private ScanGuard {
   absl::Status folder_status_;
   std::optional<std::pair<uint64_t, uint64_t>> attached_;  // device and inode of the folder
   bool was_attached_ = false;
+  bool missing_ = false;  // nothing stood at the path at the last look
   // A folder that came back removes nothing before this.
   std::optional<Clock::time_point> keep_until_;
   Work work_;

@@ -1,0 +1,802 @@
+#include "k8s-watch/decode.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "k8s-watch/fields.h"
+#include "k8s-watch/manifest_content.h"
+
+namespace waggle::k8s {
+namespace {
+
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::IsEmpty;
+
+std::string Join(const std::vector<net::Address>& addresses) {
+  return absl::StrJoin(addresses, ",", [](std::string* out, const net::Address& address) {
+    *out += address.ToString();
+  });
+}
+
+std::string Show(const Service& service) {
+  std::string text = absl::StrCat("ips=", Join(service.cluster_ips), " ports=");
+  for (const ServicePort& port : service.ports) {
+    absl::StrAppend(&text, port.name, ":", port.port, "/",
+                    std::string(net::ProtocolName(port.protocol)),
+                    port.node_port == 0 ? "" : absl::StrCat("@", port.node_port), ";");
+  }
+  if (service.headless) text += " headless";
+  if (service.other_proxy) text += " other_proxy";
+  if (service.external_name) text += " external_name";
+  if (service.internal_policy == TrafficPolicy::kLocal) text += " internal_local";
+  if (service.external_policy == TrafficPolicy::kLocal) text += " external_local";
+  if (service.affinity_s != 0) absl::StrAppend(&text, " affinity=", service.affinity_s);
+  if (!service.external_ips.empty()) absl::StrAppend(&text, " ext=", Join(service.external_ips));
+  if (!service.load_balancer_ips.empty()) {
+    absl::StrAppend(&text, " lb=", Join(service.load_balancer_ips));
+  }
+  if (service.created_s != 0) absl::StrAppend(&text, " created=", service.created_s);
+  return text;
+}
+
+std::string Show(const EndpointSlice& slice) {
+  std::string text =
+      absl::StrCat(std::string(net::FamilyName(slice.family)), " of ", slice.service, " ports=");
+  for (const EndpointPort& port : slice.ports) {
+    absl::StrAppend(&text, port.name, ":", port.port, "/",
+                    std::string(net::ProtocolName(port.protocol)), ";");
+  }
+  for (const Endpoint& endpoint : slice.endpoints) {
+    absl::StrAppend(&text, " ", endpoint.address.ToString(), "(", endpoint.ready ? "r" : "-",
+                    endpoint.serving ? "s" : "-", endpoint.terminating ? "t" : "-",
+                    endpoint.node_name.empty() ? "" : " on " + endpoint.node_name,
+                    endpoint.zones.empty() ? "" : " zones " + absl::StrJoin(endpoint.zones, ","),
+                    endpoint.nodes.empty() ? "" : " nodes " + absl::StrJoin(endpoint.nodes, ","),
+                    ")");
+  }
+  return text;
+}
+
+std::string Show(const Node& node) {
+  return absl::StrCat("zone=", node.zone, " internal=", Join(node.internal_ips),
+                      " external=", Join(node.external_ips));
+}
+
+// The objects, one a line; "unreadable" with the Service it belongs to.
+std::vector<std::string> ShowAll(const ManifestContent& content) {
+  std::vector<std::string> lines;
+  for (const DecodedObject& object : content.objects) {
+    const ObjectName& name = object.key.name;
+    lines.push_back(absl::StrCat(std::string(ObjectKindName(object.key.kind)), " ", name.ns, "/",
+                                 name.name, ": "));
+    if (!object.object) {
+      absl::StrAppend(&lines.back(), "unreadable of ", object.service.ns, "/", object.service.name);
+    } else {
+      lines.back() += std::visit([](const auto& value) { return Show(*value); }, *object.object);
+    }
+  }
+  return lines;
+}
+
+std::vector<std::string> ShowProblems(const ManifestContent& content) {
+  std::vector<std::string> lines;
+  for (const Problem& problem : content.problems)
+    lines.push_back(problem.ToString());
+  return lines;
+}
+
+ManifestContent Parse(const std::string& text) {
+  return ParseManifest("m.yaml", "/d/m.yaml", text);
+}
+
+struct DecodeCase {
+  const char* name;
+  std::string text;
+  std::string object;  // empty: none
+  std::vector<std::string> problems;
+  size_t unidentified = 0;
+};
+void PrintTo(const DecodeCase& test, std::ostream* out) {
+  *out << test.name;
+}
+
+class Decode : public testing::TestWithParam<DecodeCase> {};
+
+TEST_P(Decode, GivesThisObjectAndTheseProblems) {
+  const ManifestContent content = Parse(GetParam().text);
+  std::vector<std::string> objects;
+  if (!GetParam().object.empty()) objects.push_back(GetParam().object);
+  EXPECT_EQ(ShowAll(content), objects);
+  EXPECT_EQ(ShowProblems(content), GetParam().problems);
+  EXPECT_EQ(content.unidentified, GetParam().unidentified);
+}
+
+// A Service with this spec (flow style), and more at the end of the document.
+std::string Svc(const std::string& spec, const std::string& more = "") {
+  return "apiVersion: v1\nkind: Service\nmetadata: {name: web}\nspec: {" + spec + "}\n" + more;
+}
+// The same with a good address and one port with these fields.
+std::string Port(const std::string& fields) {
+  return Svc("clusterIP: 10.96.0.1, ports: [{name: a, port: 1}, {name: b, " + fields + "}]");
+}
+std::string Msg(const std::string& field, const std::string& text) {
+  return "Service default/web (m.yaml): " + field + ": invalid: " + text;
+}
+const char kGoodPort[] = "Service default/web: ips=10.96.0.1 ports=a:1/TCP;";
+std::string PortMsg(const std::string& field, const std::string& text) {
+  return Msg("spec.ports[1]." + field, text + "; this port is left out");
+}
+const std::string kNumber = ", expected a port number, a whole number from 1 to 65535";
+const std::string kIp = ", expected an IPv4 or IPv6 address; this address is left out";
+
+std::string Named(const DecodeCase& test) {
+  return test.name;
+}
+std::string CaseName(const testing::TestParamInfo<DecodeCase>& info) {
+  return Named(info.param);
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Ports, Decode,
+    testing::Values(
+        DecodeCase{"good",
+                   Port("port: 65535, protocol: UDP, nodePort: 30000, targetPort: http"),
+                   std::string(kGoodPort) + "b:65535/UDP@30000;",
+                   {}},
+        DecodeCase{"zero", Port("port: 0"), kGoodPort, {PortMsg("port", "is 0" + kNumber)}},
+        DecodeCase{
+            "too_high", Port("port: 65536"), kGoodPort, {PortMsg("port", "is 65536" + kNumber)}},
+        DecodeCase{"negative", Port("port: -1"), kGoodPort, {PortMsg("port", "is -1" + kNumber)}},
+        DecodeCase{"wraps_64_bits",
+                   Port("port: 18446744073709551617"),
+                   kGoodPort,
+                   {PortMsg("port", "is 1.7976931348623157e+308" + kNumber)}},
+        DecodeCase{"string",
+                   Port("port: \"80\""),
+                   kGoodPort,
+                   {PortMsg("port", "is the string \"80\"" + kNumber)}},
+        DecodeCase{
+            "fraction", Port("port: 80.5"), kGoodPort, {PortMsg("port", "is 80.5" + kNumber)}},
+        DecodeCase{"whole_float", Port("port: 80.0"), std::string(kGoodPort) + "b:80/TCP;", {}},
+        DecodeCase{"infinite",
+                   Port("port: .inf"),
+                   kGoodPort,
+                   {PortMsg("port", "is a number that is not finite" + kNumber)}},
+        DecodeCase{
+            "missing", Port("protocol: TCP"), kGoodPort, {PortMsg("port", "is missing" + kNumber)}},
+        DecodeCase{"list_as_number",
+                   Port("port: [80]"),
+                   kGoodPort,
+                   {PortMsg("port", "is a list" + kNumber)}},
+        DecodeCase{"protocol",
+                   Port("port: 2, protocol: tcp"),
+                   kGoodPort,
+                   {PortMsg("protocol", "is the string \"tcp\", expected TCP, UDP or SCTP")}},
+        DecodeCase{"same_number_other_protocol",
+                   Port("port: 1, protocol: UDP"),
+                   std::string(kGoodPort) + "b:1/UDP;",
+                   {}},
+        DecodeCase{"same_number",
+                   Port("port: 1"),
+                   kGoodPort,
+                   {PortMsg("port", "is 1/TCP, which an earlier port has already")}},
+        DecodeCase{"node_port",
+                   Port("port: 2, nodePort: 65536"),
+                   std::string(kGoodPort) + "b:2/TCP;",
+                   {Msg("spec.ports[1].nodePort",
+                        "is 65536, expected a port number, a whole number from 0 to 65535; this "
+                        "port works without nodePort")}},
+        DecodeCase{"same_name",
+                   Svc("clusterIP: 10.96.0.1, ports: [{name: a, port: 1}, {name: a, port: 2}]"),
+                   kGoodPort,
+                   {PortMsg("name", "is \"a\", which an earlier port has already")}},
+        DecodeCase{
+            "no_name",
+            Svc("clusterIP: 10.96.0.1, ports: [{name: a, port: 1}, {port: 2}]"),
+            kGoodPort,
+            {PortMsg("name", "is missing, expected a name because the Service has several ports")}},
+        DecodeCase{"one_needs_no_name",
+                   Svc("clusterIP: 10.96.0.1, ports: [{port: 2}]"),
+                   "Service default/web: ips=10.96.0.1 ports=:2/TCP;",
+                   {}},
+        DecodeCase{"bad_name",
+                   Svc("clusterIP: 10.96.0.1, ports: [{name: a, port: 1}, {name: B_, port: 2}]"),
+                   kGoodPort,
+                   {PortMsg("name",
+                            "is \"B_\", expected at most 63 lower-case letters, digits and "
+                            "'-', with a letter or digit at both ends")}},
+        DecodeCase{"not_a_mapping",
+                   Svc("clusterIP: 10.96.0.1, ports: [{name: a, port: 1}, 80]"),
+                   kGoodPort,
+                   {Msg("spec.ports[1]", "is 80, expected a mapping; this port is left out")}},
+        DecodeCase{"not_a_list",
+                   Svc("clusterIP: 10.96.0.1, ports: {port: 1}"),
+                   "Service default/web: unreadable of default/web",
+                   {Msg("spec.ports", "is a mapping, expected a list; this object is left out")}},
+        DecodeCase{
+            "none",
+            Svc("clusterIP: 10.96.0.1"),
+            "Service default/web: ips=10.96.0.1 ports=",
+            {Msg("spec.ports", "is empty, expected a port; the Service has nothing to serve")}}),
+    CaseName);
+
+std::string Ips(const std::string& fields) {
+  return Svc(fields + ", ports: [{port: 1}]");
+}
+std::string WithIps(const std::string& ips, const std::string& more = "") {
+  return "Service default/web: ips=" + ips + " ports=:1/TCP;" + more;
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Addresses, Decode,
+    testing::Values(
+        DecodeCase{"single", Ips("clusterIP: 10.96.0.1"), WithIps("10.96.0.1"), {}},
+        DecodeCase{"dual",
+                   Ips("clusterIP: 10.96.0.1, clusterIPs: [10.96.0.1, 'fd00::1'], ipFamilies: "
+                       "[IPv4, IPv6]"),
+                   WithIps("10.96.0.1,fd00::1"),
+                   {}},
+        DecodeCase{"no_families",
+                   Ips("clusterIPs: ['fd00::1', 10.96.0.1]"),
+                   WithIps("fd00::1,10.96.0.1"),
+                   {}},
+        DecodeCase{"single_with_families",
+                   Ips("clusterIP: 'fd00::1', ipFamilies: [IPv6]"),
+                   WithIps("fd00::1"),
+                   {}},
+        DecodeCase{"family_not_yet_allocated",
+                   Ips("clusterIPs: [10.96.0.1], ipFamilies: [IPv4, IPv6]"),
+                   WithIps("10.96.0.1"),
+                   {}},
+        DecodeCase{"wrong_family",
+                   Ips("clusterIPs: [10.96.0.1, 'fd00::1'], ipFamilies: [IPv4, IPv4]"),
+                   WithIps("10.96.0.1"),
+                   {Msg("spec.clusterIPs[1]",
+                        "is the string \"fd00::1\", an IPv6 address, but "
+                        "spec.ipFamilies[1] is the string \"IPv4\"; this address is left out")}},
+        DecodeCase{"no_family",
+                   Ips("clusterIPs: [10.96.0.1, 'fd00::1'], ipFamilies: [IPv4]"),
+                   WithIps("10.96.0.1"),
+                   {Msg("spec.clusterIPs[1]",
+                        "is the string \"fd00::1\", which has no entry in "
+                        "spec.ipFamilies; this address is left out")}},
+        DecodeCase{"two_of_one_family",
+                   Ips("clusterIPs: [10.96.0.1, 10.96.0.2]"),
+                   WithIps("10.96.0.1"),
+                   {Msg("spec.clusterIPs[1]",
+                        "is the string \"10.96.0.2\", a second IPv4 address, "
+                        "expected one a family; this address is left out")}},
+        DecodeCase{"contradiction",
+                   Ips("clusterIP: 10.96.0.9, clusterIPs: [10.96.0.1]"),
+                   WithIps("10.96.0.1"),
+                   {Msg("spec.clusterIP",
+                        "is \"10.96.0.9\" but clusterIPs[0] is the string "
+                        "\"10.96.0.1\"; clusterIPs is used")}},
+        DecodeCase{"bad_ip",
+                   Ips("clusterIP: 10.96.0.256"),
+                   WithIps(""),
+                   {Msg("spec.clusterIP", "is the string \"10.96.0.256\"" + kIp)}},
+        DecodeCase{"number_as_ip",
+                   Ips("clusterIPs: [10.96]"),
+                   WithIps(""),
+                   {Msg("spec.clusterIPs[0]", "is 10.96" + kIp)}},
+        DecodeCase{"loopback",
+                   Ips("clusterIP: 127.0.0.1"),
+                   WithIps(""),
+                   {Msg("spec.clusterIP",
+                        "is the string \"127.0.0.1\", a loopback address, which no "
+                        "Service may have; this address is left out")}},
+        DecodeCase{"old_zeros", Ips("clusterIP: 010.096.0.1"), WithIps("10.96.0.1"), {}},
+        DecodeCase{
+            "headless", Ips("clusterIP: None, clusterIPs: [None]"), WithIps("", " headless"), {}},
+        DecodeCase{"headless_in_list", Ips("clusterIPs: [None]"), WithIps("", " headless"), {}},
+        DecodeCase{"external_name",
+                   Svc("type: ExternalName, externalName: x.org"),
+                   "Service default/web: ips= ports= external_name",
+                   {}},
+        DecodeCase{"external_ips",
+                   Ips("clusterIP: 10.96.0.1, externalIPs: [192.0.2.1, x, 'fe80::1', 192.0.2.1, "
+                       "'2001:db8::1']"),
+                   WithIps("10.96.0.1", " ext=192.0.2.1,2001:db8::1"),
+                   {Msg("spec.externalIPs[1]", "is the string \"x\"" + kIp),
+                    Msg("spec.externalIPs[2]",
+                        "is the string \"fe80::1\", a link-local address, which no "
+                        "Service may have; this address is left out")}},
+        DecodeCase{
+            "ingress",
+            Svc("clusterIP: 10.96.0.1, ports: [{port: 1}]",
+                "status: {loadBalancer: {ingress: [{ip: 192.0.2.1}, {ip: 192.0.2.2, ipMode: "
+                "Proxy}, "
+                "{ip: 192.0.2.3, ipMode: VIP}, {hostname: x.org}, {ip: w}, {ip: 192.0.2.4, ipMode: "
+                "Z}, "
+                "{ip: 0.0.0.0}]}}"),
+            WithIps("10.96.0.1", " lb=192.0.2.1,192.0.2.3"),
+            {Msg("status.loadBalancer.ingress[4].ip",
+                 "is the string \"w\"" + kIp.substr(0, kIp.find(';')) + "; this entry is left out"),
+             Msg("status.loadBalancer.ingress[5].ipMode",
+                 "is \"Z\", expected VIP or Proxy; this entry is left out"),
+             Msg("status.loadBalancer.ingress[6].ip",
+                 "is the string \"0.0.0.0\", an unspecified address, which no load balancer may "
+                 "have; this entry is left out")}}),
+    CaseName);
+
+std::string Fields(const std::string& fields) {
+  return Ips("clusterIP: 10.96.0.1, " + fields);
+}
+std::string Good(const std::string& more = "") {
+  return WithIps("10.96.0.1", more);
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Fields, Decode,
+    testing::Values(
+        DecodeCase{"policies",
+                   Fields("internalTrafficPolicy: Local, externalTrafficPolicy: Local"),
+                   Good(" internal_local external_local"),
+                   {}},
+        DecodeCase{
+            "policy",
+            Fields("internalTrafficPolicy: local, externalTrafficPolicy: ''"),
+            Good(),
+            {Msg("spec.internalTrafficPolicy",
+                 "is the string \"local\", expected one of Cluster, Local; Cluster is used")}},
+        DecodeCase{"affinity", Fields("sessionAffinity: ClientIP"), Good(" affinity=10800"), {}},
+        DecodeCase{"affinity_timeout",
+                   Fields("sessionAffinity: ClientIP, sessionAffinityConfig: {clientIP: "
+                          "{timeoutSeconds: 86400}}"),
+                   Good(" affinity=86400"),
+                   {}},
+        DecodeCase{
+            "affinity_range",
+            Fields("sessionAffinity: ClientIP, sessionAffinityConfig: {clientIP: {timeoutSeconds: "
+                   "86401}}"),
+            Good(" affinity=10800"),
+            {Msg("spec.sessionAffinityConfig.clientIP.timeoutSeconds",
+                 "is 86401, expected seconds, a whole number from 1 to 86400; 10800 is used")}},
+        DecodeCase{
+            "affinity_off",
+            Fields("sessionAffinity: None, sessionAffinityConfig: {clientIP: {timeoutSeconds: 0}}"),
+            Good(),
+            {}},
+        DecodeCase{"affinity_value",
+                   Fields("sessionAffinity: yes"),
+                   Good(),
+                   {Msg("spec.sessionAffinity",
+                        "is the boolean true, expected one of None, ClientIP; None is used")}},
+        DecodeCase{"type",
+                   Fields("type: Cluster"),
+                   Good(),
+                   {Msg("spec.type",
+                        "is the string \"Cluster\", expected one of ClusterIP, NodePort, "
+                        "LoadBalancer, ExternalName; ClusterIP is used")}},
+        DecodeCase{
+            "unknown_fields", Fields("trafficDistribution: PreferClose, x: {y: [z]}"), Good(), {}},
+        DecodeCase{"created",
+                   "apiVersion: v1\nkind: Service\nmetadata: {name: web, creationTimestamp: "
+                   "2026-01-31T12:00:00Z}\n"
+                   "spec: {clusterIP: 10.96.0.1, ports: [{port: 1}]}",
+                   Good(" created=1769860800"),
+                   {}},
+        DecodeCase{"created_badly",
+                   "apiVersion: v1\nkind: Service\nmetadata: {name: web, creationTimestamp: "
+                   "infinite-past}\n"
+                   "spec: {clusterIP: 10.96.0.1, ports: [{port: 1}]}",
+                   Good(),
+                   {Msg("metadata.creationTimestamp",
+                        "is \"infinite-past\", expected a time like "
+                        "\"2026-01-31T12:00:00Z\"; the object counts as one "
+                        "without it")}},
+        DecodeCase{"labels",
+                   "apiVersion: v1\nkind: Service\nmetadata:\n  name: web\n  labels:\n"
+                   "    service.kubernetes.io/headless: ''\n    "
+                   "service.kubernetes.io/service-proxy-name: x\n"
+                   "spec: {clusterIP: 10.96.0.1, ports: [{port: 1}]}",
+                   WithIps("", " headless other_proxy"),
+                   {}},
+        DecodeCase{"no_spec",
+                   "apiVersion: v1\nkind: Service\nmetadata: {name: web}",
+                   "Service default/web: unreadable of default/web",
+                   {Msg("spec", "is missing, expected a mapping; this object is left out")}},
+        DecodeCase{"spec_is_a_list",
+                   "apiVersion: v1\nkind: Service\nmetadata: {name: web}\nspec: []",
+                   "Service default/web: unreadable of default/web",
+                   {Msg("spec", "is a list, expected a mapping; this object is left out")}}),
+    CaseName);
+
+INSTANTIATE_TEST_SUITE_P(
+    Identity, Decode,
+    testing::Values(
+        DecodeCase{
+            "no_kind",
+            "apiVersion: v1\nmetadata: {name: web}",
+            "",
+            {"object (m.yaml): kind: unreadable: is missing, expected one like \"Service\"; this "
+             "object is left out"},
+            1},
+        DecodeCase{
+            "no_version",
+            "kind: Service\nmetadata: {name: web}",
+            "",
+            {"object (m.yaml): apiVersion: unreadable: is missing, expected one like \"v1\"; this "
+             "object is left out"},
+            1},
+        DecodeCase{"scalar",
+                   "hello",
+                   "",
+                   {"object (m.yaml): unreadable: is the string \"hello\", expected a Kubernetes "
+                    "object (a "
+                    "mapping with apiVersion, kind, metadata); it is left out"},
+                   1},
+        DecodeCase{
+            "kind_is_a_number",
+            "apiVersion: v1\nkind: 5",
+            "",
+            {"object (m.yaml): kind: invalid: is 5, expected a string; this object is left out"},
+            1},
+        DecodeCase{
+            "deployment", "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: 5}", "", {}},
+        DecodeCase{"knative",
+                   "apiVersion: serving.knative.dev/v1\nkind: Service\nmetadata: {name: web}",
+                   "",
+                   {}},
+        DecodeCase{"service_v2",
+                   "apiVersion: v2\nkind: Service\nmetadata: {name: web}",
+                   "Service default/web: unreadable of default/web",
+                   {"Service default/web (m.yaml): apiVersion: unsupported: is \"v2\", expected "
+                    "\"v1\"; this "
+                    "object is left out"}},
+        DecodeCase{
+            "slice_v1beta1",
+            "apiVersion: discovery.k8s.io/v1beta1\nkind: EndpointSlice\n"
+            "metadata: {name: web-1, namespace: shop, labels: {kubernetes.io/service-name: web}}",
+            "EndpointSlice shop/web-1: unreadable of shop/web",
+            {"EndpointSlice shop/web-1 (m.yaml): apiVersion: unsupported: is "
+             "\"discovery.k8s.io/v1beta1\", expected \"discovery.k8s.io/v1\"; this object is left "
+             "out"}},
+        DecodeCase{
+            "no_metadata",
+            "apiVersion: v1\nkind: Service",
+            "",
+            {"Service (m.yaml): metadata: invalid: is missing, expected a mapping with name; this "
+             "object is left out"},
+            1},
+        DecodeCase{"numeric_name",
+                   "apiVersion: v1\nkind: Service\nmetadata: {name: 5}",
+                   "",
+                   {"Service (m.yaml): metadata.name: invalid: is 5, expected a string; this "
+                    "object is left "
+                    "out"},
+                   1},
+        DecodeCase{
+            "dotted_service_name",
+            "apiVersion: v1\nkind: Service\nmetadata: {name: a.b}",
+            "",
+            {"Service (m.yaml): metadata.name: invalid: is \"a.b\", expected at most 63 lower-case "
+             "letters, digits and '-', with a letter or digit at both ends; this object is left "
+             "out"},
+            1},
+        DecodeCase{"escapes_in_a_name",
+                   "apiVersion: v1\nkind: Service\nmetadata: {name: \"a\\e[31m\\n\\\"\"}",
+                   "",
+                   {"Service (m.yaml): metadata.name: invalid: is \"a\\x1b[31m\\n\\\"\", expected "
+                    "at most 63 "
+                    "lower-case letters, digits and '-', with a letter or digit at both ends; this "
+                    "object is "
+                    "left out"},
+                   1},
+        DecodeCase{"bad_namespace",
+                   "apiVersion: v1\nkind: Service\nmetadata: {name: a, namespace: B}",
+                   "",
+                   {"Service (m.yaml): metadata.namespace: invalid: is \"B\", expected at most 63 "
+                    "lower-case "
+                    "letters, digits and '-', with a letter or digit at both ends; this object is "
+                    "left out"},
+                   1}),
+    CaseName);
+
+std::string Slice(const std::string& body,
+                  const std::string& labels = "kubernetes.io/service-name: web") {
+  return "apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: {name: web-1, labels: {" +
+         labels + "}}\n" + body;
+}
+std::string SliceMsg(const std::string& field, const std::string& text) {
+  return "EndpointSlice default/web-1 (m.yaml): " + field + ": invalid: " + text;
+}
+std::string Address(const std::string& address, const std::string& type = "IPv4") {
+  return Slice("addressType: " + type + "\nports: [{port: 1}]\nendpoints: [{addresses: ['" +
+               address + "']}]");
+}
+std::string Shown(const std::string& rest, const char* family = "IPv4") {
+  return "EndpointSlice default/web-1: " + std::string(family) + " of web ports=" + rest;
+}
+DecodeCase Special(const char* name, const std::string& address, const std::string& what,
+                   const char* family = "IPv4") {
+  return {name,
+          Address(address, family),
+          Shown(":1/TCP;", family),
+          {SliceMsg("endpoints[0].addresses[0]", "is the string \"" + address + "\", " + what +
+                                                     " address, which no endpoint may have; this "
+                                                     "endpoint is left out")}};
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Slices, Decode,
+    testing::Values(
+        DecodeCase{"full",
+                   Slice("addressType: IPv6\nports: [{name: a, port: 1}, {name: b, port: 2, "
+                         "protocol: UDP}]\n"
+                         "endpoints:\n- addresses: ['fd00::1', 'fd00::2']\n  nodeName: node-1.x\n"
+                         "  conditions: {ready: false, serving: true, terminating: true}\n"
+                         "  hints: {forZones: [{name: z1}, {name: z2}], forNodes: [{name: n1}]}\n"),
+                   Shown("a:1/TCP;b:2/UDP; fd00::1(-st on node-1.x zones z1,z2 nodes n1)", "IPv6"),
+                   {}},
+        DecodeCase{
+            "conditions_default_to_ready",
+            Slice("addressType: IPv4\nendpoints: [{addresses: [10.0.0.1]}, {addresses: [10.0.0.2], "
+                  "conditions: {ready: null, serving: null}}, {addresses: [10.0.0.3], conditions: "
+                  "{ready: false}}]"),
+            Shown(" 10.0.0.1(rs-) 10.0.0.2(rs-) 10.0.0.3(-s-)"),
+            {}},
+        DecodeCase{"mapped", Address("::ffff:10.0.0.1"), Shown(":1/TCP; 10.0.0.1(rs-)"), {}},
+        DecodeCase{"other_family",
+                   Address("fd00::1"),
+                   Shown(":1/TCP;"),
+                   {SliceMsg("endpoints[0].addresses[0]",
+                             "is the string \"fd00::1\", expected an IPv4 address "
+                             "as addressType says; this endpoint is left out")}},
+        Special("loopback4", "127.1.2.3", "a loopback"),
+        Special("unspecified4", "0.0.0.0", "an unspecified"),
+        Special("link_local4", "169.254.1.1", "a link-local"),
+        Special("multicast4", "239.0.0.1", "a multicast"),
+        Special("loopback6", "::1", "a loopback", "IPv6"),
+        Special("unspecified6", "::", "an unspecified", "IPv6"),
+        Special("link_local6", "febf::1", "a link-local", "IPv6"),
+        Special("multicast6", "ff02::1", "a multicast", "IPv6"),
+        DecodeCase{
+            "bad_endpoints",
+            Slice("addressType: IPv4\nendpoints: [5, {}, {addresses: []}, {addresses: [x]}, "
+                  "{addresses: "
+                  "[10.0.0.5], conditions: {ready: 'true'}}, {addresses: [10.0.0.6], nodeName: 7}, "
+                  "{addresses: [10.0.0.7]}, {addresses: [10.0.0.8], hints: {forZones: 5}}]"),
+            Shown(" 10.0.0.7(rs-) 10.0.0.8(rs-)"),
+            {SliceMsg("endpoints[0]", "is 5, expected a mapping; this endpoint is left out"),
+             SliceMsg("endpoints[1].addresses",
+                      "is empty, expected an address; this endpoint is left out"),
+             SliceMsg("endpoints[2].addresses",
+                      "is empty, expected an address; this endpoint is left out"),
+             SliceMsg("endpoints[3].addresses[0]",
+                      "is the string \"x\", expected an IPv4 or IPv6 address; this endpoint is "
+                      "left out"),
+             SliceMsg("endpoints[4].conditions.ready",
+                      "is the string \"true\", expected true or false; this endpoint is left out"),
+             SliceMsg("endpoints[5].nodeName",
+                      "is 7, expected a string; this endpoint is left out"),
+             SliceMsg("endpoints[7].hints.forZones",
+                      "is 5, expected a list; the endpoint counts as one without this hint")}},
+        DecodeCase{
+            "ports",
+            Slice("addressType: IPv4\nports: [{name: a, port: null}, {name: b, port: 0}, {name: c, "
+                  "port: "
+                  "65536}, {name: d, port: 4, protocol: X}, {name: null, port: 5}, {name: f, port: "
+                  "6}]"),
+            Shown(":5/TCP;f:6/TCP;"),
+            {SliceMsg("ports[2].port",
+                      "is 65536, expected a port number, a whole number from 0 to 65535; "
+                      "this port is left out"),
+             SliceMsg("ports[3].protocol",
+                      "is the string \"X\", expected TCP, UDP or SCTP; this port is left out")}},
+        DecodeCase{
+            "nulls", Slice("addressType: IPv4\nports: null\nendpoints: null"), Shown(""), {}},
+        DecodeCase{"fqdn", Slice("addressType: FQDN\nendpoints: [{addresses: [x.org]}]"), "", {}},
+        DecodeCase{"no_owner", Slice("addressType: IPv4", "a: b"), "", {}},
+        DecodeCase{"headless_slice",
+                   Slice("addressType: IPv4",
+                         "kubernetes.io/service-name: web, service.kubernetes.io/headless: ''"),
+                   "",
+                   {}},
+        DecodeCase{
+            "other_proxys_slice",
+            Slice("addressType: IPv4",
+                  "kubernetes.io/service-name: web, service.kubernetes.io/service-proxy-name: x"),
+            "",
+            {}},
+        DecodeCase{
+            "address_type",
+            Slice("addressType: ipv4"),
+            "EndpointSlice default/web-1: unreadable of default/web",
+            {SliceMsg("addressType",
+                      "is \"ipv4\", expected \"IPv4\" or \"IPv6\"; this object is left out")}},
+        DecodeCase{
+            "no_address_type",
+            Slice("ports: []"),
+            "EndpointSlice default/web-1: unreadable of default/web",
+            {SliceMsg("addressType",
+                      "is missing, expected \"IPv4\" or \"IPv6\"; this object is left out")}},
+        DecodeCase{"bad_owner",
+                   Slice("addressType: IPv4", "kubernetes.io/service-name: 5"),
+                   "EndpointSlice default/web-1: unreadable of default/",
+                   {SliceMsg("metadata.labels.kubernetes.io/service-name",
+                             "is 5, expected a string; this object is left out")},
+                   1},
+        DecodeCase{
+            "endpoints_are_a_mapping",
+            Slice("addressType: IPv4\nendpoints: {}"),
+            "EndpointSlice default/web-1: unreadable of default/web",
+            {SliceMsg("endpoints", "is a mapping, expected a list; this object is left out")}}),
+    CaseName);
+
+INSTANTIATE_TEST_SUITE_P(
+    Nodes, Decode,
+    testing::Values(
+        DecodeCase{"node",
+                   "apiVersion: v1\nkind: Node\nmetadata: {name: n.1, namespace: ignored, labels: "
+                   "{topology.kubernetes.io/zone: z}}\nstatus: {addresses: [{type: InternalIP, "
+                   "address: 10.0.0.1}, "
+                   "{type: Hostname, address: n}, {type: ExternalIP, address: '2001:db8::1'}, "
+                   "{type: InternalIP, "
+                   "address: 'fd00::1'}]}",
+                   "Node /n.1: zone=z internal=10.0.0.1,fd00::1 external=2001:db8::1",
+                   {}},
+        DecodeCase{"bare",
+                   "apiVersion: v1\nkind: Node\nmetadata: {name: m}",
+                   "Node /m: zone= internal= external=",
+                   {}},
+        DecodeCase{"bad_address",
+                   "apiVersion: v1\nkind: Node\nmetadata: {name: m}\nstatus: {addresses: [{type: "
+                   "InternalIP}, x, "
+                   "{type: InternalIP, address: 10.0.0.1}]}",
+                   "Node /m: zone= internal=10.0.0.1 external=",
+                   {"Node m (m.yaml): status.addresses[0].address: invalid: is null, expected an "
+                    "IPv4 or IPv6 "
+                    "address; this address is left out",
+                    "Node m (m.yaml): status.addresses[1]: invalid: is the string \"x\", expected "
+                    "a mapping with "
+                    "type and address; this address is left out"}}),
+    CaseName);
+
+TEST(Lists, AsKubectlPrintsThem) {
+  const ManifestContent content = Parse(R"(apiVersion: v1
+items:
+- apiVersion: v1
+  kind: Service
+  metadata:
+    creationTimestamp: "2026-01-31T12:00:00Z"
+    name: web
+    namespace: shop
+    resourceVersion: "42"
+    uid: 0b1b0f70-0000-4000-8000-000000000000
+  spec:
+    clusterIP: 10.96.0.1
+    clusterIPs:
+    - 10.96.0.1
+    internalTrafficPolicy: Cluster
+    ipFamilies:
+    - IPv4
+    ipFamilyPolicy: SingleStack
+    ports:
+    - name: http
+      port: 80
+      protocol: TCP
+      targetPort: 8080
+    selector:
+      app: web
+    sessionAffinity: None
+    type: ClusterIP
+  status:
+    loadBalancer: {}
+- apiVersion: apps/v1
+  kind: Deployment
+  metadata: {name: web}
+- apiVersion: v1
+  kind: Service
+  metadata: {name: broken}
+  spec: {clusterIP: 10.96.0.2, ports: [{port: 0}]}
+- 7
+kind: List
+metadata:
+  resourceVersion: ""
+)");
+  EXPECT_THAT(ShowAll(content),
+              ElementsAre("Service shop/web: ips=10.96.0.1 ports=http:80/TCP; created=1769860800",
+                          "Service default/broken: ips=10.96.0.2 ports="));
+  EXPECT_THAT(
+      ShowProblems(content),
+      ElementsAre("Service default/broken (m.yaml, items[2]): spec.ports[0].port: invalid: is 0" +
+                      kNumber + "; this port is left out",
+                  "object (m.yaml, items[3]): unreadable: is 7, expected a Kubernetes object (a "
+                  "mapping with "
+                  "apiVersion, kind, metadata); it is left out"));
+  EXPECT_EQ(content.unidentified, 1U);
+}
+
+TEST(Lists, TypedListsGiveTheirKindToTheirItems) {
+  const ManifestContent content = Parse(
+      "{apiVersion: v1, kind: ServiceList, items: [{metadata: {name: a}, spec: {clusterIP: "
+      "None}}]}\n---\n"
+      "{apiVersion: discovery.k8s.io/v1, kind: EndpointSliceList, items: [{metadata: {name: b, "
+      "labels: "
+      "{kubernetes.io/service-name: a}}, addressType: IPv4}]}\n---\n"
+      "{apiVersion: v1, kind: NodeList, items: [{metadata: {name: c}}]}\n---\n"
+      "{apiVersion: v1, kind: List, items: null}\n---\n"
+      "{apiVersion: v1, kind: List, items: {}}\n");
+  EXPECT_THAT(ShowAll(content), ElementsAre("Service default/a: ips= ports= headless",
+                                            "EndpointSlice default/b: IPv4 of a ports=",
+                                            "Node /c: zone= internal= external="));
+  EXPECT_THAT(
+      ShowProblems(content),
+      ElementsAre(
+          "List (m.yaml, document 5): items: invalid: is a mapping, expected a list; the list "
+          "is left out"));
+  EXPECT_EQ(content.unidentified, 1U);
+}
+
+TEST(Hostile, MegabyteStringsAreCutInMessages) {
+  const std::string big(1 << 20, 'x');
+  const std::string head = "apiVersion: v1\nkind: Service\nmetadata: ";
+  const ManifestContent content = Parse(
+      head + "{name: web}\nspec:\n  clusterIP: " + big + "\n  ports: [{port: 1, name: " + big +
+      "}]\n  type: " + big + "\n---\n" + head + "{name: " + big + "}\n---\napiVersion: " + big +
+      "\nkind: " + big + "\n---\n? " + big + "\n: 1\n? " + big + "\n: 2\n");
+  EXPECT_EQ(content.problems.size(), 5U);
+  for (const Problem& problem : content.problems) {
+    EXPECT_LT(problem.ToString().size(), 400U);
+    EXPECT_THAT(problem.text, HasSubstr("... (1048576 bytes)"));
+  }
+}
+
+TEST(Hostile, ProblemsOfOneObjectAndOneFileAreBounded) {
+  std::string ports;
+  for (int i = 0; i < 5000; ++i)
+    ports += "{port: 0},";
+  ManifestContent content = Parse(Svc("clusterIP: 10.96.0.1, ports: [" + ports + "]"));
+  EXPECT_EQ(content.problems.size(), Reporter::kMaxProblems + 1);
+  EXPECT_EQ(content.problems.back().text, "has 4980 more problems like these");
+  std::string documents;
+  for (int i = 0; i < 5000; ++i)
+    documents += "x\n---\n";
+  content = Parse(documents);
+  EXPECT_EQ(content.problems.size(), 1001U);
+  EXPECT_EQ(content.problems.back().text, "has 4000 more problems like these");
+}
+
+TEST(Hostile, ManyPortsAndAddressesAreNotQuadratic) {
+  std::string ports;
+  std::string ips;
+  for (int i = 1; i <= 60000; ++i) {
+    absl::StrAppend(&ports, "{name: p", i, ", port: ", i, "},");
+    absl::StrAppend(&ips, "10.1.", i / 256, ".", i % 256, ",");
+  }
+  const ManifestContent content =
+      Parse(Svc("clusterIP: 10.96.0.1, externalIPs: [" + ips + "], ports: [" + ports + "]"));
+  ASSERT_EQ(content.objects.size(), 1U);
+  const auto& service = *std::get<std::shared_ptr<const Service>>(*content.objects[0].object);
+  EXPECT_EQ(service.ports.size(), 60000U);
+  EXPECT_EQ(service.external_ips.size(), 60000U);
+  EXPECT_THAT(content.problems, IsEmpty());
+}
+
+TEST(Names, HaveUpstreamsLengths) {
+  const auto unidentified = [](const std::string& kind, const std::string& version,
+                               const std::string& name) {
+    return Parse("apiVersion: " + version + "\nkind: " + kind + "\nmetadata: {name: " + name + "}")
+        .unidentified;
+  };
+  const std::string label(63, 'a');
+  const std::string subdomain = label + "." + label + "." + label + "." + std::string(61, 'a');
+  EXPECT_EQ(unidentified("Service", "v1", label), 0U);
+  EXPECT_EQ(unidentified("Service", "v1", label + "a"), 1U);
+  EXPECT_EQ(unidentified("Node", "v1", subdomain), 0U);
+  EXPECT_EQ(unidentified("Node", "v1", subdomain + "a"), 1U);
+  for (const char* bad : {"-a", "a-", "a..b", ".a", "a.", "a.-b", "A", "a_b"}) {
+    EXPECT_EQ(unidentified("Node", "v1", bad), 1U) << bad;
+  }
+}
+
+}  // namespace
+}  // namespace waggle::k8s

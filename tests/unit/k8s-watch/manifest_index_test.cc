@@ -1,0 +1,186 @@
+#include "k8s-watch/manifest_index.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <string>
+#include <vector>
+
+namespace waggle::k8s {
+namespace {
+
+using testing::ElementsAre;
+using testing::IsEmpty;
+
+std::string Svc(const std::string& name, const std::string& port) {
+  return "{apiVersion: v1, kind: Service, metadata: {name: '" + name +
+         "'}, spec: {clusterIP: 10.96.0.1, ports: [{port: " + port + "}]}}\n";
+}
+std::string Broken(const std::string& name) {
+  return "{apiVersion: v1, kind: Service, metadata: {name: '" + name + "'}, spec: 5}\n";
+}
+
+class Index : public testing::Test {
+ protected:
+  void Set(const std::string& name, const std::string& text, const std::string& when = "noon") {
+    index_.SetFile(name, ParseManifest(name, "/d/" + name, text), when);
+  }
+  std::vector<std::string> Changes() {
+    std::vector<std::string> lines;
+    for (const ObjectChange& change : index_.TakeChanges()) {
+      std::string line = change.key.name.name;
+      if (std::holds_alternative<Deleted>(change.state)) line += " deleted";
+      if (const auto* unreadable = std::get_if<Unreadable>(&change.state)) {
+        line += " unreadable of " + unreadable->service.name;
+      }
+      if (const auto* object = std::get_if<Object>(&change.state)) {
+        const auto& service = *std::get<std::shared_ptr<const Service>>(*object);
+        line += service.ports.empty() ? " -" : " " + std::to_string(service.ports[0].port);
+      }
+      lines.push_back(line);
+    }
+    return lines;
+  }
+  std::vector<std::string> Problems() {
+    std::vector<std::string> lines;
+    for (const Problem& problem : index_.Problems())
+      lines.push_back(problem.ToString());
+    return lines;
+  }
+
+  ManifestIndex index_;
+};
+
+TEST_F(Index, OnlyRealChangesAreGivenOut) {
+  Set("a.yaml", Svc("x", "1") + "---\n" + Svc("y", "2"));
+  EXPECT_THAT(Changes(), ElementsAre("x 1", "y 2"));
+  Set("a.yaml", "# comment\n" + Svc("y", "2") + "---\n" + Svc("x", "3"));
+  EXPECT_THAT(Changes(), ElementsAre("x 3"));
+  Set("a.yaml", Svc("x", "3"));
+  EXPECT_THAT(Changes(), ElementsAre("y deleted"));
+  index_.RemoveFile("a.yaml");
+  index_.RemoveFile("b.yaml");
+  EXPECT_THAT(Changes(), ElementsAre("x deleted"));
+  EXPECT_THAT(Changes(), IsEmpty());
+  EXPECT_THAT(Problems(), IsEmpty());
+}
+
+TEST_F(Index, TheFirstOfTwoCopiesWinsAndTheOtherTakesOver) {
+  Set("b.yaml", Svc("x", "2"));
+  EXPECT_THAT(Changes(), ElementsAre("x 2"));
+  Set("a.yaml", Svc("x", "1") + "---\n" + Svc("x", "9"));
+  EXPECT_THAT(Changes(), ElementsAre("x 1"));
+  EXPECT_THAT(
+      Problems(),
+      ElementsAre(
+          "Service default/x (a.yaml, document 2): conflict: is also in a.yaml, document 1, which "
+          "comes first and wins; this copy is not used",
+          "Service default/x (b.yaml): conflict: is also in a.yaml, document 1, which comes first "
+          "and wins; this copy is not used"));
+  Set("a.yaml", Svc("x", "9"));
+  EXPECT_THAT(Changes(), ElementsAre("x 9"));
+  index_.RemoveFile("a.yaml");
+  EXPECT_THAT(Changes(), ElementsAre("x 2"));
+  EXPECT_THAT(Problems(), IsEmpty());
+  // Coming and going within one look is no change.
+  Set("a.yaml", Svc("x", "7"));
+  index_.RemoveFile("a.yaml");
+  EXPECT_THAT(Changes(), IsEmpty());
+}
+
+TEST_F(Index, ABrokenFileKeepsItsLastGoodState) {
+  Set("a.yaml", Svc("x", "1"), "10:00");
+  EXPECT_THAT(Changes(), ElementsAre("x 1"));
+  for (int i = 0; i < 2; ++i) {  // broken twice is not worse
+    Set("a.yaml", "a: [", "11:00");
+    EXPECT_THAT(Changes(), IsEmpty());
+    EXPECT_THAT(
+        Problems(),
+        ElementsAre("file /d/a.yaml: unreadable: line 2, column 1: not YAML: end of sequence "
+                    "flow not found; the state of 10:00 stays in force (1 object)"));
+  }
+  EXPECT_TRUE(index_.complete());
+  Set("a.yaml", Svc("y", "1"));
+  EXPECT_THAT(Changes(), ElementsAre("x deleted", "y 1"));
+  EXPECT_THAT(Problems(), IsEmpty());
+  Set("a.yaml", "a: [");
+  index_.RemoveFile("a.yaml");
+  EXPECT_THAT(Changes(), ElementsAre("y deleted"));
+}
+
+TEST_F(Index, ABrokenDocumentKeepsWhatOnlyItMayHold) {
+  Set("a.yaml", Svc("x", "1") + "---\n" + Svc("y", "1") + "---\n" + Svc("z", "1"), "10:00");
+  EXPECT_EQ(Changes().size(), 3U);
+  Set("a.yaml", Svc("x", "2") + "---\na: [\n---\n" + Svc("w", "1"));
+  EXPECT_THAT(Changes(), ElementsAre("w 1", "x 2"));
+  EXPECT_THAT(
+      Problems(),
+      ElementsAre(
+          "file /d/a.yaml (document 2): unreadable: line 4, column 1: not YAML: end of sequence "
+          "flow not found; the state of 10:00 stays in force (2 objects)"));
+  // An object without its name is as unknown as a document that does not parse.
+  Set("a.yaml", Svc("x", "2") + "---\n{apiVersion: v1, kind: Service}\n");
+  EXPECT_THAT(Changes(), IsEmpty());
+  EXPECT_THAT(Problems(), ElementsAre("Service (a.yaml, document 2): metadata: invalid: is "
+                                      "missing, expected a mapping with name; "
+                                      "this object is left out",
+                                      "file /d/a.yaml: unreadable: part of it cannot be read (see "
+                                      "its other problems); the state "
+                                      "of 10:00 stays in force (3 objects)"));
+  Set("a.yaml", Svc("x", "2"));
+  EXPECT_THAT(Changes(), ElementsAre("w deleted", "y deleted", "z deleted"));
+}
+
+TEST_F(Index, ABrokenObjectKeepsItsLastGoodVersion) {
+  Set("a.yaml", Svc("x", "1"));
+  Changes();
+  Set("a.yaml", Broken("x") + "---\n" + Broken("y"));
+  EXPECT_THAT(Changes(), ElementsAre("y unreadable of y"));
+  EXPECT_THAT(
+      Problems(),
+      ElementsAre(
+          "Service default/x (a.yaml, document 1): spec: invalid: is 5, expected a mapping; this "
+          "object is left out",
+          "Service default/y (a.yaml, document 2): spec: invalid: is 5, expected a mapping; this "
+          "object is left out",
+          "Service default/x (a.yaml, document 1): unreadable: its last readable version stays in "
+          "force",
+          "Service default/y (a.yaml, document 2): unreadable: no earlier version of it is known; "
+          "what the node has for it stays in force"));
+  EXPECT_TRUE(index_.complete());
+  Set("a.yaml", Svc("x", "1") + "---\n" + Svc("y", "2"));
+  EXPECT_THAT(Changes(), ElementsAre("y 2"));
+  Set("a.yaml", Broken("y"));
+  EXPECT_THAT(Changes(), ElementsAre("x deleted"));
+  Set("a.yaml", "");
+  EXPECT_THAT(Changes(), ElementsAre("y deleted"));
+}
+
+TEST_F(Index, IsCompleteWhenEveryFileWasReadOnceOrIsGone) {
+  EXPECT_TRUE(index_.complete());
+  Set("a.yaml", "a: [");
+  Set("b.yaml", Svc("x", "1") + "---\n7\n");
+  EXPECT_THAT(Changes(), ElementsAre("x 1"));
+  EXPECT_FALSE(index_.complete());
+  EXPECT_THAT(
+      Problems()[0],
+      testing::HasSubstr("nothing is removed from the node until all of the file can be read"));
+  Set("a.yaml", "");
+  EXPECT_FALSE(index_.complete());
+  index_.RemoveFile("b.yaml");
+  EXPECT_TRUE(index_.complete());
+  EXPECT_THAT(Changes(), ElementsAre("x deleted"));
+}
+
+TEST_F(Index, AThousandCopiesGiveABoundedReport) {
+  std::string text;
+  for (int i = 0; i < 1000; ++i)
+    text += Svc("x", "1") + "---\n";
+  Set("a.yaml", text);
+  EXPECT_THAT(Changes(), ElementsAre("x 1"));
+  EXPECT_EQ(Problems().size(), 11U);
+  EXPECT_EQ(Problems().back(), "Service default/x: conflict: has 989 more copies");
+}
+
+}  // namespace
+}  // namespace waggle::k8s
