@@ -2,6 +2,7 @@
 
 #include <CLI/CLI.hpp>
 #include <string>
+#include <vector>
 
 #include "userspace/cli/agent_command.h"
 #include "userspace/cli/commands.h"
@@ -12,15 +13,34 @@
 namespace waggle::cli {
 namespace {
 
-// "waggle status" for `waggle status --wrong`: where to look up what is right.
-std::string CommandOf(const CLI::App& app) {
-  std::string text = "waggle";
+// The command that the line got to.
+const CLI::App& LeafOf(const CLI::App& app) {
   const CLI::App* at = &app;
-  while (!at->get_subcommands().empty()) {
+  while (!at->get_subcommands().empty())
     at = at->get_subcommands().front();
-    text += " " + at->get_name();
+  return *at;
+}
+
+// "waggle service list"
+std::string PathOf(const CLI::App& command) {
+  if (command.get_parent() == nullptr) return command.get_name();
+  return PathOf(*command.get_parent()) + " " + command.get_name();
+}
+
+// A usage error in one line, with the place to look up what is right.
+std::string UsageText(const CLI::App& app, const CLI::ParseError& error) {
+  const CLI::App& command = LeafOf(app);
+  std::string text = error.what();
+  // CLI11 says the same of `waggle` and of `waggle wrong`.
+  if (command.get_require_subcommand_min() > 0) {
+    const std::vector<std::string> unknown = app.remaining(/*recurse=*/true);
+    text = "a command is missing";
+    if (!unknown.empty()) {
+      const std::string& word = unknown.front();
+      text = (word.starts_with('-') ? "unknown option '" : "unknown command '") + word + "'";
+    }
   }
-  return text;
+  return text + "; see `" + PathOf(command) + " --help`";
 }
 
 }  // namespace
@@ -54,7 +74,7 @@ int RunCommandLine(int argc, const char* const* argv) {
   } catch (const CLI::CallForVersion& version) {
     return Print(std::string(version.what()) + "\n");
   } catch (const CLI::ParseError& error) {
-    Complain(std::string(error.what()) + "; see `" + CommandOf(app) + " --help`");
+    Complain(UsageText(app, error));
     return kExitUsage;
   }
   return exit_code;

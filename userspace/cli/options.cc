@@ -38,4 +38,13 @@ std::vector<ResolvedService> InNamespace(std::vector<ResolvedService> services,
   return services;
 }
 
+std::vector<Problem> InNamespace(std::vector<Problem> problems, const NamespaceOption& option) {
+  if (!option.ns.empty()) {
+    std::erase_if(problems, [&](const Problem& problem) {
+      return !problem.object.ns.empty() && problem.object.ns != option.ns;
+    });
+  }
+  return problems;
+}
+
 }  // namespace waggle::cli

@@ -8,6 +8,7 @@
 
 #include "maps/desired.h"
 #include "maps/layout.h"
+#include "userspace/status/problem.h"
 
 namespace waggle::cli {
 
@@ -36,6 +37,8 @@ void SetExamples(CLI::App& command, const std::vector<std::string>& lines);
 
 std::vector<ResolvedService> InNamespace(std::vector<ResolvedService> services,
                                          const NamespaceOption& option);
+// Problems of what has no namespace (files, the Node) concern everybody and stay.
+std::vector<Problem> InNamespace(std::vector<Problem> problems, const NamespaceOption& option);
 
 }  // namespace waggle::cli
 

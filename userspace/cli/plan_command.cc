@@ -1,5 +1,6 @@
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "k8s-watch/manifest_source.h"
 #include "maps/render.h"
@@ -28,8 +29,10 @@ int Run(const PlanFlags& flags) {
     return kExitError;
   }
   const Plan plan = MakePlan(snapshot->changes, flags.node);
-  Complain(snapshot->problems);
-  Complain(plan.problems);
+  std::vector<Problem> problems = InNamespace(snapshot->problems, flags.ns);
+  const std::vector<Problem> of_plan = InNamespace(plan.problems, flags.ns);
+  problems.insert(problems.end(), of_plan.begin(), of_plan.end());
+  Complain(problems);
 
   const auto services = InNamespace(plan.services, flags.ns);
   const int printed =
@@ -38,8 +41,7 @@ int Run(const PlanFlags& flags) {
   if (printed != kExitOk) return printed;
   // What could not be read may be anything; other problems are part of a good answer.
   if (!snapshot->complete) return kExitError;
-  const bool problems = !snapshot->problems.empty() || !plan.problems.empty();
-  return flags.strict && problems ? kExitError : kExitOk;
+  return flags.strict && !problems.empty() ? kExitError : kExitOk;
 }
 
 }  // namespace

@@ -32,15 +32,13 @@ void AddLine(std::string& text, std::string_view title, const std::string& value
 }
 
 std::string AgentLine(const AgentHealth& health, const waggle_agent& agent) {
-  std::string line = health.state;
-  if (health.alive) {
-    line += ", pid " + Number(agent.pid) + ", up " + DurationText(health.uptime_ns) +
-            ", last sign of life " + DurationText(health.heartbeat_age_ns) + " ago, version " +
-            FixedText(agent.version);
-  } else if (health.heartbeat_age_ns != 0) {
-    line += ", last sign of life " + DurationText(health.heartbeat_age_ns) + " ago, version " +
-            FixedText(agent.version);
+  std::string line = health.state + (health.alive ? ", alive" : ", not alive");
+  if (agent.pid != 0) line += (health.alive ? ", pid " : ", last pid ") + Number(agent.pid);
+  if (health.alive) line += ", up " + DurationText(health.uptime_ns);
+  if (health.heartbeat_age_ns != 0) {
+    line += ", last sign of life " + DurationText(health.heartbeat_age_ns) + " ago";
   }
+  if (agent.version[0] != '\0') line += ", version " + FixedText(agent.version);
   return line;
 }
 
@@ -60,7 +58,8 @@ std::string AttachmentTable(const StatusInput& input, bool wide) {
   for (const loader::Attachment& attachment : input.attachments) {
     maps::TableRow row = {maps::Printable(attachment.hook, false), Number(attachment.program_id)};
     if (wide) row.push_back(maps::Printable(attachment.program_tag, false));
-    row.push_back(maps::Printable(attachment.target) + (attachment.alive ? "" : " (dead)"));
+    row.push_back(maps::Printable(attachment.target) +
+                  (attachment.alive ? "" : " (it was removed)"));
     table.push_back(std::move(row));
   }
   return maps::Columns(table);

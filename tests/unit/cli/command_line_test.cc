@@ -1,0 +1,157 @@
+// The program from outside: usage errors, exit codes, help, and what needs no pins.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+
+#include "tests/unit/cli/run.h"
+
+namespace waggle::cli {
+namespace {
+
+using testing::HasSubstr;
+using testing::StartsWith;
+
+struct UsageCase {
+  std::vector<std::string> arguments;
+  const char* error;
+
+  friend void PrintTo(const UsageCase& row, std::ostream* out) {
+    *out << "waggle";
+    for (const std::string& word : row.arguments)
+      *out << " " << word;
+  }
+};
+
+class Usage : public testing::TestWithParam<UsageCase> {};
+
+TEST_P(Usage, ErrorsAreOneLineAndExitWithTwo) {
+  const RunResult result = Waggle(GetParam().arguments);
+  EXPECT_EQ(result.exit_code, 2);
+  EXPECT_EQ(result.out, "");
+  EXPECT_THAT(result.err, StartsWith("waggle: "));
+  EXPECT_THAT(result.err, HasSubstr(GetParam().error));
+  EXPECT_THAT(result.err, HasSubstr("--help`"));
+  EXPECT_EQ(std::count(result.err.begin(), result.err.end(), '\n'), 1) << result.err;
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Table, Usage,
+    testing::Values(
+        UsageCase{{}, "a command is missing; see `waggle --help`"},
+        UsageCase{{"serve"}, "unknown command 'serve'; see `waggle --help`"},
+        UsageCase{{"--wrong"}, "unknown option '--wrong'"},
+        UsageCase{{"service"}, "a command is missing; see `waggle service --help`"},
+        UsageCase{{"service", "lst"}, "unknown command 'lst'; see `waggle service --help`"},
+        UsageCase{{"service", "list", "x"}, "not expected: x; see `waggle service list --help`"},
+        UsageCase{{"service", "list", "-o", "yaml"}, "yaml not in {table,wide,json}"},
+        UsageCase{{"service", "list", "-o"}, "--output"},
+        UsageCase{{"service", "list", "-o", "json", "-o", "wide"}, "--output"},
+        UsageCase{{"backend", "list", "-n"}, "--namespace"},
+        UsageCase{{"plan", "--node", "n1"}, "--manifests is required"},
+        UsageCase{{"plan", "--manifests", "x"}, "--node is required"},
+        UsageCase{{"status", "--timeout", "30s"}, "--timeout requires --wait"},
+        UsageCase{{"status", "--wait", "--timeout", "30"}, "expected a duration"},
+        UsageCase{{"status", "--wait", "--timeout", "-1s"}, "expected a duration"},
+        UsageCase{{"status", "two\nlines"}, "two\\x0alines"}, UsageCase{{"agent"}, "required"},
+        UsageCase{{"agent", "--manifests", "x", "--node", "n", "--socket-lb", "some"}, "some"},
+        UsageCase{{"completion"}, "shell is required"},
+        UsageCase{{"completion", "fish"}, "fish not in {bash}"},
+        UsageCase{{"version", "--pin-path", "x"}, "--pin-path"},
+        UsageCase{{"cleanup", "now"}, "now"}));
+
+class Help : public testing::TestWithParam<std::vector<std::string>> {};
+
+TEST_P(Help, GoesToStdoutWithExamples) {
+  std::vector<std::string> arguments = GetParam();
+  arguments.push_back("--help");
+  const RunResult result = Waggle(arguments);
+  EXPECT_EQ(result.exit_code, 0);
+  EXPECT_EQ(result.err, "");
+  std::string name = "waggle";
+  for (const std::string& word : GetParam())
+    name += " " + word;
+  EXPECT_THAT(result.out, HasSubstr("Usage: " + name));
+  const size_t examples = result.out.find("Examples:\n  ");
+  ASSERT_NE(examples, std::string::npos) << result.out;
+  EXPECT_THAT(result.out.substr(examples), HasSubstr(name));
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Table, Help,
+    testing::Values(std::vector<std::string>{}, std::vector<std::string>{"agent"},
+                    std::vector<std::string>{"plan"}, std::vector<std::string>{"service"},
+                    std::vector<std::string>{"service", "list"},
+                    std::vector<std::string>{"backend"},
+                    std::vector<std::string>{"backend", "list"}, std::vector<std::string>{"status"},
+                    std::vector<std::string>{"cleanup"}, std::vector<std::string>{"version"},
+                    std::vector<std::string>{"completion"}));
+
+TEST(Help, NamesTheExitCodes) {
+  const std::string help = Waggle({"--help"}).out;
+  for (const char* code : {"  0  ", "  1  ", "  2  ", "  3  "})
+    EXPECT_THAT(help, HasSubstr(code));
+}
+
+TEST(Version, NamesWagglesLayoutAndLibbpf) {
+  const RunResult text = Waggle({"version"});
+  EXPECT_EQ(text.exit_code, 0);
+  EXPECT_EQ(text.out,
+            "waggle " WAGGLE_VERSION "\nmap layout version 1\nlibbpf " WAGGLE_LIBBPF_VERSION "\n");
+  const auto json = nlohmann::json::parse(Waggle({"version", "-o", "json"}).out);
+  EXPECT_EQ(json["version"], WAGGLE_VERSION);
+  EXPECT_EQ(json["layoutVersion"], 1);
+  EXPECT_EQ(Waggle({"--version"}).out, "waggle " WAGGLE_VERSION "\n");
+}
+
+// A folder on an ordinary file system, where nothing can be pinned.
+class NoPins : public testing::Test {
+ protected:
+  void SetUp() override {
+    std::string pattern = testing::TempDir() + "waggle-cli-XXXXXX";
+    ASSERT_NE(mkdtemp(pattern.data()), nullptr);
+    folder_ = pattern;
+  }
+  void TearDown() override { std::filesystem::remove_all(folder_); }
+
+  std::string folder_;
+};
+
+TEST_F(NoPins, ReadersFailWithOneLineThatNamesThePath) {
+  for (const std::vector<std::string>& command :
+       {std::vector<std::string>{"service", "list"}, std::vector<std::string>{"backend", "list"},
+        std::vector<std::string>{"status"}}) {
+    for (const char* format : {"table", "json"}) {
+      std::vector<std::string> arguments = command;
+      arguments.insert(arguments.end(), {"--pin-path", folder_ + "/pins", "-o", format});
+      const RunResult result = Waggle(arguments);
+      EXPECT_EQ(result.exit_code, 1) << command[0];
+      EXPECT_EQ(result.out, "");
+      EXPECT_THAT(result.err, StartsWith("waggle: "));
+      EXPECT_THAT(result.err, HasSubstr(folder_ + "/pins"));
+      EXPECT_EQ(std::count(result.err.begin(), result.err.end(), '\n'), 1);
+    }
+  }
+}
+
+TEST_F(NoPins, WaitGivesUpInTimeAndExitsWithThree) {
+  const RunResult result =
+      Waggle({"status", "--wait", "--timeout", "50ms", "--pin-path", folder_ + "/pins"});
+  EXPECT_EQ(result.exit_code, 3);
+  EXPECT_EQ(result.out, "");
+  EXPECT_THAT(result.err, StartsWith("waggle: not ready after 50ms: "));
+}
+
+TEST_F(NoPins, CleanupHasNothingToDo) {
+  for (int run = 0; run < 2; ++run) {
+    const RunResult result = Waggle({"cleanup", "--pin-path", folder_ + "/pins"});
+    EXPECT_EQ(result.exit_code, 0) << result.err;
+    EXPECT_EQ(result.out, "nothing to remove in " + folder_ + "/pins\n");
+  }
+  EXPECT_TRUE(std::filesystem::is_empty(folder_)) << "looking leaves nothing behind";
+}
+
+}  // namespace
+}  // namespace waggle::cli
