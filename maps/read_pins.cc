@@ -73,7 +73,10 @@ absl::StatusOr<KernelView> ReadPins(std::string_view pin_path) {
   KernelView view;
   std::array<os::UniqueFd, kMaps.size()> fds;
   for (size_t i = 0; i < kMaps.size(); ++i) {
-    absl::StatusOr<os::UniqueFd> fd = OpenPin(pin_path, kMaps[i].name, Access::kReadOnly);
+    // A descriptor that was opened read-only cannot be mmapped, not even for reading.
+    const bool mapped = kMaps[i].name == "lists" || kMaps[i].name == "backends";
+    absl::StatusOr<os::UniqueFd> fd =
+        OpenPin(pin_path, kMaps[i].name, mapped ? Access::kReadWrite : Access::kReadOnly);
     if (!fd.ok()) return fd.status();
     const absl::StatusOr<uint32_t> capacity = MapCapacity(fd->get());
     if (!capacity.ok()) return capacity.status();
