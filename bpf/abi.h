@@ -232,7 +232,7 @@ struct waggle_agent {
 
 /* Constants of one node, set by the loader before load (bpf/config.bpf.h). Not a map of ours. */
 struct waggle_config {
-	__u64 node_netns;     /* network namespace cookie of the node */
+	__u64 node_netns;     /* namespace cookie of the node; 0: that of the first one */
 	__u8 host_only;       /* 1: only sockets of the node's own network namespace */
 	__u8 have_set_retval; /* 1: bpf_set_retval() exists (5.18) */
 	__u8 reserved[6];     /* zero */

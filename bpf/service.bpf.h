@@ -20,8 +20,9 @@ static __always_inline void count_reason(__u32 reason)
 {
 	__u64 *n = bpf_map_lookup_elem(&stats, &reason);
 
+	/* Atomic although per CPU: a task may be preempted here, and another count in between. */
 	if (n)
-		*n += 1; /* per CPU; programs of one CPU do not nest at these hooks */
+		__sync_fetch_and_add(n, 1);
 }
 
 /*

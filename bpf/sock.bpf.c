@@ -116,9 +116,14 @@ static __always_inline struct service service_at(const struct endpoint *at, __u8
 /* --socket-lb=host leaves pods to the packet path. */
 static __always_inline int may_translate(struct bpf_sock_addr *ctx)
 {
+	__u64 node_netns = waggle_config.node_netns;
+
 	if (!waggle_config.host_only)
 		return 1;
-	return bpf_get_netns_cookie(ctx) == waggle_config.node_netns;
+	/* Before 5.14 the agent cannot learn the cookie; a real node is the first namespace. */
+	if (!node_netns)
+		node_netns = bpf_get_netns_cookie(NULL);
+	return bpf_get_netns_cookie(ctx) == node_netns;
 }
 
 /*
