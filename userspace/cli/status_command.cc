@@ -38,10 +38,7 @@ int Run(const StatusFlags& flags) {
   if (flags.wait) {
     const absl::Status ready = WaitUntil([&] { return CheckReady(input.pin_path, input.view); },
                                          *ParseTimeout(flags.timeout), RealClock());
-    if (!ready.ok()) {
-      Complain(std::string(ready.message()));
-      return absl::IsDeadlineExceeded(ready) ? kExitNotReady : kExitError;
-    }
+    if (!ready.ok()) return Fail(ready);
   } else {
     absl::StatusOr<maps::KernelView> view = maps::ReadPins(input.pin_path);
     if (!view.ok()) return Fail(view.status());

@@ -26,8 +26,11 @@ void Complain(const std::vector<Problem>& problems) {
 }
 
 int Fail(const absl::Status& status) {
-  Complain(std::string(status.message()));
-  return absl::IsNotFound(status) ? kExitNotReady : kExitError;
+  std::string message(status.message());
+  if (absl::IsPermissionDenied(status)) message += " (this command needs root)";
+  Complain(message);
+  const bool later = absl::IsNotFound(status) || absl::IsDeadlineExceeded(status);
+  return later ? kExitNotReady : kExitError;
 }
 
 }  // namespace waggle::cli

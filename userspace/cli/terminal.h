@@ -19,7 +19,8 @@ int Print(std::string_view text);
 void Complain(std::string_view message);
 void Complain(const std::vector<Problem>& problems);
 
-// Complains and gives the exit code: kExitNotReady for NotFound, else kExitError.
+// Complains, says what rights are missing, and gives the exit code: kExitNotReady for
+// NotFound and DeadlineExceeded, else kExitError.
 int Fail(const absl::Status& status);
 
 }  // namespace waggle::cli
