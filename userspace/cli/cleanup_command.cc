@@ -1,3 +1,4 @@
+// `waggle cleanup`: leaves nothing behind on this node.
 #include <memory>
 #include <string>
 #include <vector>

@@ -1,3 +1,4 @@
+// `waggle completion SHELL`: prints the script of completion.h.
 #include <memory>
 #include <string>
 

@@ -1,3 +1,4 @@
+// `waggle service list` and `waggle backend list`: the pins in the words of the renderer.
 #include <memory>
 #include <string>
 #include <vector>

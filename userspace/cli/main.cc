@@ -1,3 +1,4 @@
+// The program `waggle`.
 #include "userspace/cli/command_line.h"
 
 int main(int argc, char** argv) {

@@ -1,3 +1,4 @@
+// `waggle plan`: manifests to what would be programmed, and to problems on stderr.
 #include <memory>
 #include <string>
 #include <vector>

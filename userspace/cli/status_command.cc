@@ -1,3 +1,4 @@
+// `waggle status`: reads or waits for the pins, and hands them to the report.
 #include <memory>
 #include <string>
 #include <utility>

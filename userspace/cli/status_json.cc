@@ -1,3 +1,4 @@
+// The status as JSON; the text stands in status_report.cc.
 #include <cstring>
 #include <nlohmann/json.hpp>
 

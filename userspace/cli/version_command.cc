@@ -1,3 +1,4 @@
+// `waggle version`: what a bug report should name.
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
