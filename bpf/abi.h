@@ -197,6 +197,7 @@ enum waggle_socket_lb {
 /* waggle_agent.features: what the kernel offers and the programs use. */
 enum waggle_feature {
 	WAGGLE_FEATURE_SET_RETVAL = 1 << 0, /* bpf_set_retval() (5.18): exact errno on refusal */
+	WAGGLE_FEATURE_MPTCP_SOCK = 1 << 1, /* bpf_skc_to_mptcp_sock() (5.19): getpeername() of MPTCP */
 };
 
 /*
@@ -235,7 +236,8 @@ struct waggle_config {
 	__u64 node_netns;     /* namespace cookie of the node; 0: that of the first one */
 	__u8 host_only;       /* 1: only sockets of the node's own network namespace */
 	__u8 have_set_retval; /* 1: bpf_set_retval() exists (5.18) */
-	__u8 reserved[6];     /* zero */
+	__u8 have_mptcp_sock; /* 1: bpf_skc_to_mptcp_sock() exists (5.19) */
+	__u8 reserved[5];     /* zero */
 } __attribute__((aligned(8)));
 
 /*

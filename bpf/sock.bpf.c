@@ -152,13 +152,11 @@ static __always_inline enum verdict fail(const struct service *svc, struct endpo
 	return PROCEED;
 }
 
-static __always_inline void record_connection(struct bpf_sock *sk, const struct endpoint *frontend,
-					      const struct endpoint *backend, __u8 protocol,
-					      __u32 service_id)
+static __always_inline void fill_state(struct waggle_sock_state *state,
+				       const struct endpoint *frontend,
+				       const struct endpoint *backend, __u8 protocol,
+				       __u32 service_id)
 {
-	struct waggle_sock_state *state =
-		bpf_sk_storage_get(&sock_state, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
-
 	if (!state) {
 		count_reason(WAGGLE_REASON_SOCK_STATE_FULL);
 		return;
@@ -169,6 +167,24 @@ static __always_inline void record_connection(struct bpf_sock *sk, const struct 
 	state->backend_port_be = backend->port_be;
 	state->service_id = service_id;
 	state->protocol = protocol;
+}
+
+static __always_inline void record_connection(struct bpf_sock *sk, const struct endpoint *frontend,
+					      const struct endpoint *backend, __u8 protocol,
+					      __u32 service_id)
+{
+	struct mptcp_sock *mptcp;
+
+	fill_state(bpf_sk_storage_get(&sock_state, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE), frontend,
+		   backend, protocol, service_id);
+	if (protocol != IPPROTO_TCP || !waggle_config.have_mptcp_sock)
+		return;
+	/* connect() of an MPTCP socket runs this on its first subflow, getpeername() on itself. */
+	mptcp = bpf_skc_to_mptcp_sock(sk);
+	if (mptcp)
+		fill_state(bpf_sk_storage_get(&sock_state, mptcp, NULL,
+					      BPF_SK_STORAGE_GET_F_CREATE),
+			   frontend, backend, protocol, service_id);
 }
 
 /* A socket that connects elsewhere forgets the Service it was connected to. */
@@ -289,13 +305,25 @@ static __always_inline enum verdict on_sendmsg(struct bpf_sock_addr *ctx, struct
 	if (service_protocol(ctx) != IPPROTO_UDP || !sk)
 		return PROCEED;
 	state = bpf_sk_storage_get(&sock_state, sk, NULL, 0);
-	/*
-	 * send() on a connected v4-mapped socket comes here with the address that
-	 * connect() wrote: a backend must not be translated a second time.
-	 */
-	if (state && state->protocol && sk->state == SOCK_STATE_CONNECTED &&
-	    same_endpoint(to->addr, to->port_be, state->backend_addr, state->backend_port_be))
-		return PROCEED;
+	if (state && state->protocol && sk->state == SOCK_STATE_CONNECTED) {
+		/*
+		 * send() on a connected v4-mapped socket comes here with the address that
+		 * connect() wrote: a backend must not be translated a second time.
+		 */
+		if (same_endpoint(to->addr, to->port_be, state->backend_addr,
+				  state->backend_port_be))
+			return PROCEED;
+		/* The Service it is connected to, named again: only that backend's answer would
+		 * be let in. */
+		if (same_endpoint(to->addr, to->port_be, state->frontend_addr,
+				  state->frontend_port_be)) {
+			__builtin_memcpy(to->addr, state->backend_addr, 16);
+			to->port_be = state->backend_port_be;
+			*changed = 1;
+			count_reason(WAGGLE_REASON_DATAGRAM_TRANSLATED);
+			return PROCEED;
+		}
+	}
 	svc = service_at(to, IPPROTO_UDP);
 	if (svc.fate == WAGGLE_FATE_NONE) {
 		if (state && (state->flags & WAGGLE_SOCK_UDP_FLOWS))
@@ -342,8 +370,10 @@ static __always_inline int on_recvmsg(struct bpf_sock_addr *ctx, struct endpoint
 	state = bpf_sk_storage_get(&sock_state, sk, NULL, 0);
 	if (!state)
 		return 0;
-	if (state->protocol && sk->state == SOCK_STATE_CONNECTED) {
-		if (!same_endpoint(from->addr, from->port_be, state->backend_addr,
+	if (sk->state == SOCK_STATE_CONNECTED) {
+		/* Connected elsewhere than to a Service: whatever comes is from there. */
+		if (!state->protocol ||
+		    !same_endpoint(from->addr, from->port_be, state->backend_addr,
 				   state->backend_port_be))
 			return 0;
 		__builtin_memcpy(from->addr, state->frontend_addr, 16);

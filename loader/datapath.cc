@@ -173,6 +173,7 @@ absl::Status Datapath::LoadPrograms() {
   config->node_netns = node_netns_;
   config->host_only = options_.socket_lb == SocketLb::kHost;
   config->have_set_retval = features_.set_retval;
+  config->have_mptcp_sock = features_.mptcp_sock;
   if (const int error = waggle_bpf__load(skeleton_.get()); error != 0) {
     return BpfError(-error, "load the BPF programs");
   }

@@ -13,7 +13,7 @@
 namespace waggle::loader {
 
 std::vector<std::string_view> FeatureNames() {
-  return {"set_retval"};
+  return {"set_retval", "mptcp_sock"};
 }
 
 absl::StatusOr<Features> ProbeFeatures(const std::vector<std::string>& disabled) {
@@ -34,10 +34,13 @@ absl::StatusOr<Features> ProbeFeatures(const std::vector<std::string>& disabled)
         "(or root), and a kernel of 5.10 or later");
   }
   if (type < 0) return os::ErrnoStatus(-type, "probe BPF programs");
+  const auto has_helper = [&](std::string_view name, bpf_func_id helper) {
+    return !is_disabled(name) &&
+           libbpf_probe_bpf_helper(BPF_PROG_TYPE_CGROUP_SOCK_ADDR, helper, nullptr) == 1;
+  };
   Features features;
-  const int helper =
-      libbpf_probe_bpf_helper(BPF_PROG_TYPE_CGROUP_SOCK_ADDR, BPF_FUNC_set_retval, nullptr);
-  features.set_retval = helper == 1 && !is_disabled("set_retval");
+  features.set_retval = has_helper("set_retval", BPF_FUNC_set_retval);
+  features.mptcp_sock = has_helper("mptcp_sock", BPF_FUNC_skc_to_mptcp_sock);
   return features;
 }
 

@@ -12,6 +12,7 @@ namespace waggle::loader {
 
 struct Features {
   bool set_retval = false;  // bpf_set_retval() in sock_addr programs (5.18)
+  bool mptcp_sock = false;  // bpf_skc_to_mptcp_sock() in sock_addr programs (5.19)
 };
 
 // Names that --disable-feature takes.

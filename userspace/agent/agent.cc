@@ -136,7 +136,9 @@ void Agent::DescribeSelf() {
   fresh.pid = static_cast<__u32>(getpid());
   fresh.state = WAGGLE_AGENT_STARTING;
   fresh.socket_lb = static_cast<__u32>(mode());
-  fresh.features = datapath_->features().set_retval ? WAGGLE_FEATURE_SET_RETVAL : 0;
+  const loader::Features& features = datapath_->features();
+  if (features.set_retval) fresh.features |= WAGGLE_FEATURE_SET_RETVAL;
+  if (features.mptcp_sock) fresh.features |= WAGGLE_FEATURE_MPTCP_SOCK;
   fresh.started_ns = BoottimeNs();
   fresh.heartbeat_ns = fresh.started_ns;
   fresh.node_netns = datapath_->node_netns();
