@@ -40,7 +40,9 @@ SocketLbFacts SocketLbOf(uint32_t socket_lb) {
 std::vector<FeatureFacts> FeaturesOf(uint32_t features) {
   return {{"bpf_set_retval", (features & WAGGLE_FEATURE_SET_RETVAL) != 0,
            "a refused or dropped connection goes to closed port 1 of the loopback instead: "
-           "ECONNREFUSED for TCP and connected UDP, silence for other datagrams"}};
+           "ECONNREFUSED for TCP and connected UDP, silence for other datagrams"},
+          {"bpf_skc_to_mptcp_sock", (features & WAGGLE_FEATURE_MPTCP_SOCK) != 0,
+           "getpeername() of an MPTCP socket shows the backend in place of the Service"}};
 }
 
 std::vector<WorkFacts> WorkOf(const waggle_agent& agent) {

@@ -36,7 +36,7 @@ StatusInput Healthy() {
   agent.pid = 4711;
   agent.state = WAGGLE_AGENT_READY;
   agent.socket_lb = WAGGLE_SOCKET_LB_ALL;
-  agent.features = WAGGLE_FEATURE_SET_RETVAL;
+  agent.features = WAGGLE_FEATURE_SET_RETVAL | WAGGLE_FEATURE_MPTCP_SOCK;
   agent.started_ns = kNow - 7384 * kSecond;
   agent.ready_ns = agent.started_ns + 250'000'000;
   agent.heartbeat_ns = kNow - 400'000'000;
