@@ -76,7 +76,8 @@ class Watch {
     }
     const auto old_at = before.find(key);
     const auto new_at = after.find(key);
-    expected_.push_back({key, old_at == before.end() ? Outcome{} : old_at->second.outcome,
+    expected_.push_back({key,
+                         old_at == before.end() ? Outcome{} : old_at->second.outcome,
                          new_at == after.end() ? Outcome{} : new_at->second.outcome,
                          GapAllowed(key, before, after),
                          {}});
@@ -383,6 +384,67 @@ TEST_P(PlanPrefix, IsSafeInEveryWorld) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Shards, PlanPrefix, ::testing::Range(0u, kShards));
+
+// A Service that found no room gives up what it no longer wants, and nothing else.
+TEST(PlanShrink, KeepsWhatIsStillWantedAsItIs) {
+  int frontends_given_up = 0;
+  for (uint32_t seed = 0; seed < 1000; ++seed) {
+    SCOPED_TRACE(absl::StrCat("world ", seed));
+    World world(seed);
+    FakeMapStore store(RoomySizes());
+    Slots slots(RoomySizes());
+    Tables tables;
+    auto filled = PlanAll(world.Services(), tables, store, slots, PlanMode::kExact, false);
+    ASSERT_TRUE(filled && Writer(&store).Apply(filled->plan).ok());
+    Remember(*std::move(filled), tables);
+    const Standings before = StandingsOf(WithPorts(world.Services()));
+    world.Change();
+
+    // What a frontend shall be afterwards: as before if its Service still wants it.
+    const Services goal = world.Services();
+    const Standings wanted = StandingsOf(WithPorts(goal));
+    Standings after = before;
+    std::erase_if(after, [&](const auto& entry) {
+      const auto at = wanted.find(entry.first);
+      return at == wanted.end() || at->second.service != entry.second.service;
+    });
+    frontends_given_up += static_cast<int>(before.size() - after.size());
+
+    PlannedRound round;
+    const Usage used = UsageOf(slots);
+    for (const auto& [name, service] : goal) {
+      const auto known = tables.services.find(name);
+      if (known == tables.services.end()) continue;
+      Planned shrunk = PlanShrink(Compile(service), known->second);
+      round.plan.Append(std::move(shrunk.plan));
+      round.after[name] = std::move(shrunk.after);
+    }
+    EXPECT_EQ(UsageOf(slots), used) << "it needs no room itself";
+    {
+      Watch watch(store, before, after);
+      ASSERT_TRUE(Writer(&store).Apply(round.plan).ok());
+      ASSERT_EQ(watch.error(), "");
+    }
+    EXPECT_TRUE(round.plan.backends.empty() && round.plan.list_stores.empty());
+    slots.Retire(round.plan.retired, 1);
+    Writer(&store).ClearLists(slots.Reclaim(1));
+    Remember(std::move(round), tables);
+    const CheckedTables checked = CheckTables(*store.Read(), store.arrays());
+    ASSERT_TRUE(checked.problems.empty());
+    Slots fresh(RoomySizes());
+    fresh.Adopt(checked.tables);
+    ASSERT_EQ(UsageOf(slots), UsageOf(fresh)) << "something leaked";
+    const Standings now = StandingsOf(Decompiled(checked.tables, store.arrays()));
+    ASSERT_EQ(now.size(), after.size());
+
+    // And when there is room, the goal is reached from there.
+    auto rest = PlanAll(goal, tables, store, slots, PlanMode::kExact, false);
+    ASSERT_TRUE(rest && Writer(&store).Apply(rest->plan).ok());
+    ASSERT_EQ(Decompiled(CheckTables(*store.Read(), store.arrays()).tables, store.arrays()),
+              WithPorts(goal));
+  }
+  EXPECT_GT(frontends_given_up, 1000);
+}
 
 // The test of the test: a writer that switches lists before it has written their
 // backends, and one that uses a range at once that readers still hold, are found out.
