@@ -1,3 +1,5 @@
+// The checks on what was read, and the way back from rows to values.
+
 #include <arpa/inet.h>
 
 #include <algorithm>

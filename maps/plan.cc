@@ -271,9 +271,8 @@ class Planner {
     after.list.count = static_cast<__u16>(backends.size());
     if (!backends.empty()) after.list.fate = WAGGLE_FATE_FORWARD;
 
-    bool same =
-        old_list && std::equal(backends.begin(), backends.end(), InForce(*old_list).begin(),
-                               InForce(*old_list).end(), SameBackend);
+    bool same = old_list && std::equal(backends.begin(), backends.end(), InForce(*old_list).begin(),
+                                       InForce(*old_list).end(), SameBackend);
     if (same) after.list.base = old_list->list.base;
     // Lists are switched before frontends move. One that goes to another list must not
     // see its old slot change under it, so what stays moves to a new slot then.

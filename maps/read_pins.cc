@@ -1,3 +1,5 @@
+// ReadPins(): all of it from a folder of pins.
+
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 

@@ -71,7 +71,7 @@ void AddAgentCommand(CLI::App& app, int* exit_code) {
           std::map<std::string, loader::SocketLb>{{"all", loader::SocketLb::kAll},
                                                   {"host", loader::SocketLb::kHost},
                                                   {"off", loader::SocketLb::kOff}}))
-      ->default_str("all");
+      ->option_text("all|host|off [all]");
   const auto add_size = [&](const char* name, uint32_t& size, const char* what) {
     command->add_option(name, size, what)
         ->check(CLI::Range(uint32_t{1}, maps::kMaxSize))
