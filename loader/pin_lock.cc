@@ -30,6 +30,13 @@ absl::StatusOr<os::UniqueFd> LockPins(std::string_view pin_path) {
     }
     return os::ErrnoStatus(errno, absl::StrCat("lock ", path));
   }
+  // A second lock that others can ask about without taking one themselves.
+  struct flock sign {};
+  sign.l_type = F_RDLCK;
+  sign.l_whence = SEEK_SET;
+  if (fcntl(fd.get(), F_OFD_SETLK, &sign) != 0) {
+    return os::ErrnoStatus(errno, absl::StrCat("lock ", path));
+  }
   return fd;
 }
 

@@ -1,6 +1,7 @@
 #include "maps/pins.h"
 
 #include <bpf/bpf.h>
+#include <fcntl.h>
 #include <linux/bpf.h>
 #include <linux/magic.h>
 #include <sys/stat.h>
@@ -12,6 +13,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "bpf/abi.h"
+#include "maps/kernel_map_store.h"
 #include "maps/layout.h"
 #include "userspace/os/errno_status.h"
 
@@ -114,6 +116,32 @@ absl::StatusOr<os::UniqueFd> OpenPin(std::string_view pin_path, std::string_view
         WAGGLE_LAYOUT_VERSION, "; run `waggle cleanup`, remove it, or give another --pin-path"));
   }
   return fd;
+}
+
+absl::StatusOr<bool> PinsLocked(std::string_view pin_path) {
+  const std::string path(pin_path);
+  const os::UniqueFd fd(open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (!fd) return os::ErrnoStatus(errno, absl::StrCat("pin path ", path));
+  // The agent holds a read lock; only asking for a write lock needs no writable descriptor.
+  struct flock lock {};
+  lock.l_type = F_WRLCK;
+  lock.l_whence = SEEK_SET;
+  if (fcntl(fd.get(), F_OFD_GETLK, &lock) != 0) {
+    return os::ErrnoStatus(errno, absl::StrCat("ask for locks of ", path));
+  }
+  return lock.l_type != F_UNLCK;
+}
+
+absl::Status MarkStarting(std::string_view pin_path) {
+  const absl::StatusOr<os::UniqueFd> fd = OpenPin(pin_path, "agent", Access::kReadWrite);
+  // Nothing pinned, or nothing of ours: the checks that follow say which.
+  if (!fd.ok()) return absl::OkStatus();
+  absl::StatusOr<ArrayMapping> mapping =
+      ArrayMapping::Map(fd->get(), sizeof(waggle_agent), /*writable=*/true, "agent");
+  if (!mapping.ok()) return mapping.status();
+  auto* agent = static_cast<waggle_agent*>(mapping->data());
+  if (agent->layout_version == WAGGLE_LAYOUT_VERSION) agent->state = WAGGLE_AGENT_STARTING;
+  return absl::OkStatus();
 }
 
 absl::StatusOr<uint32_t> MapCapacity(int fd) {

@@ -27,6 +27,13 @@ absl::StatusOr<uint32_t> PinnedLayoutVersion(std::string_view pin_path);
 absl::StatusOr<os::UniqueFd> OpenPin(std::string_view pin_path, std::string_view name,
                                      Access access);
 
+// Does a living agent hold the pins (loader/pin_lock.h)? Asks without locking anything.
+absl::StatusOr<bool> PinsLocked(std::string_view pin_path);
+
+// Says in the map `agent`, if it is pinned, that a new agent is starting: from now on
+// nobody takes the last one's word for the new one's. The caller holds the lock.
+absl::Status MarkStarting(std::string_view pin_path);
+
 // max_entries of an open map.
 absl::StatusOr<uint32_t> MapCapacity(int fd);
 

@@ -105,6 +105,9 @@ absl::StatusOr<KernelView> ReadPins(std::string_view pin_path) {
   view.agent.node[WAGGLE_NODE_LEN - 1] = '\0';
   view.agent.version[WAGGLE_VERSION_LEN - 1] = '\0';
   view.now_boottime_ns = BoottimeNs();
+  const absl::StatusOr<bool> locked = PinsLocked(pin_path);
+  if (!locked.ok()) return locked.status();
+  view.locked = *locked;
 
   absl::StatusOr<std::vector<uint64_t>> stats = ReadStats(fd_of("stats"));
   if (!stats.ok()) return stats.status();

@@ -88,6 +88,9 @@ absl::Status Agent::Start(k8s::Source* source) {
   absl::StatusOr<os::UniqueFd> lock = loader::LockPins(options_.datapath.pin_path);
   if (!lock.ok()) return lock.status();
   lock_ = *std::move(lock);
+  if (absl::Status status = maps::MarkStarting(options_.datapath.pin_path); !status.ok()) {
+    return status;
+  }
 
   absl::StatusOr<std::unique_ptr<loader::Datapath>> datapath =
       loader::Datapath::Load(options_.datapath);

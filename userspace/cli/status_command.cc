@@ -28,7 +28,7 @@ absl::Status CheckReady(const std::string& pin_path, maps::KernelView& view) {
   absl::StatusOr<maps::KernelView> read = maps::ReadPins(pin_path);
   if (!read.ok()) return read.status();
   view = *std::move(read);
-  const AgentHealth health = HealthOf(view.agent, view.now_boottime_ns);
+  const AgentHealth health = HealthOf(view.agent, view.locked, view.now_boottime_ns);
   if (health.ready) return absl::OkStatus();
   return absl::UnavailableError(absl::StrCat("agent ", health.state, ": ", health.meaning));
 }

@@ -81,23 +81,24 @@ std::string RenderStatusJson(const StatusInput& input) {
                         {"reason", ProblemReasonName(problem.reason)},
                         {"text", problem.text}});
   }
-  const Json status = {{"node", std::string(agent.node, strnlen(agent.node, sizeof(agent.node)))},
-                       {"pinPath", input.pin_path},
-                       {"layoutVersion", agent.layout_version},
-                       {"agent", AgentJson(agent, HealthOf(agent, input.view.now_boottime_ns))},
-                       {"services",
-                        {{"count", totals.services},
-                         {"frontends", totals.frontends},
-                         {"backends", totals.backends},
-                         {"leftOut", agent.services_left_out}}},
-                       {"inputProblems", agent.problems},
-                       {"sourcesComplete", agent.sources_incomplete == 0},
-                       {"socketLb", SocketLbJson(agent)},
-                       {"attachments", attachments},
-                       {"maps", maps_used},
-                       {"counters", counters},
-                       {"work", WorkJson(agent)},
-                       {"pinProblems", problems}};
+  const Json status = {
+      {"node", std::string(agent.node, strnlen(agent.node, sizeof(agent.node)))},
+      {"pinPath", input.pin_path},
+      {"layoutVersion", agent.layout_version},
+      {"agent", AgentJson(agent, HealthOf(agent, input.view.locked, input.view.now_boottime_ns))},
+      {"services",
+       {{"count", totals.services},
+        {"frontends", totals.frontends},
+        {"backends", totals.backends},
+        {"leftOut", agent.services_left_out}}},
+      {"inputProblems", agent.problems},
+      {"sourcesComplete", agent.sources_incomplete == 0},
+      {"socketLb", SocketLbJson(agent)},
+      {"attachments", attachments},
+      {"maps", maps_used},
+      {"counters", counters},
+      {"work", WorkJson(agent)},
+      {"pinProblems", problems}};
   return status.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
 }
 

@@ -109,7 +109,7 @@ std::string DurationText(uint64_t nanoseconds) {
   return Number(seconds) + "." + Number(nanoseconds % kSecond / 100'000'000) + "s";
 }
 
-AgentHealth HealthOf(const waggle_agent& agent, uint64_t now_boottime_ns) {
+AgentHealth HealthOf(const waggle_agent& agent, bool locked, uint64_t now_boottime_ns) {
   AgentHealth health;
   // A heartbeat may be written between the two readings of the clock: a moment in the
   // future is now. Far in the future is no heartbeat of this boot.
@@ -120,14 +120,19 @@ AgentHealth HealthOf(const waggle_agent& agent, uint64_t now_boottime_ns) {
   if (agent.heartbeat_ns != 0 && !future) health.heartbeat_age_ns = distance;
 
   const bool running = agent.state == WAGGLE_AGENT_STARTING || agent.state == WAGGLE_AGENT_READY;
-  health.alive = running && fresh;
-  health.ready = health.alive && agent.state == WAGGLE_AGENT_READY;
+  health.alive = running && locked;
+  health.ready = health.alive && fresh && agent.state == WAGGLE_AGENT_READY;
   if (health.alive && now_boottime_ns > agent.started_ns) {
     health.uptime_ns = now_boottime_ns - agent.started_ns;
   }
   if (health.ready) {
     health.state = "ready";
     health.meaning = "everything known is programmed";
+  } else if (health.alive && agent.state == WAGGLE_AGENT_READY) {
+    health.state = "hung";
+    health.meaning =
+        "the agent lives but has not moved for more than five seconds: programs go on with what is "
+        "pinned, changes of the cluster are not followed";
   } else if (health.alive) {
     health.state = "starting";
     health.meaning = "the first complete list is not programmed yet; nothing is removed until then";
@@ -150,7 +155,7 @@ AgentHealth HealthOf(const waggle_agent& agent, uint64_t now_boottime_ns) {
 
 std::string RenderStatusText(const StatusInput& input, bool wide) {
   const waggle_agent& agent = input.view.agent;
-  const AgentHealth health = HealthOf(agent, input.view.now_boottime_ns);
+  const AgentHealth health = HealthOf(agent, input.view.locked, input.view.now_boottime_ns);
   const Totals totals = TotalsOf(input.view.services);
 
   std::string text;

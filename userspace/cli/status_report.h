@@ -19,16 +19,16 @@ struct StatusInput {
 };
 
 struct AgentHealth {
-  bool alive = false;             // it has said so in the last five seconds
+  bool alive = false;             // it holds the pins
   bool ready = false;             // alive, and everything known is programmed
-  std::string state;              // "starting", "ready", "stopped", "killed", "none"
+  std::string state;              // "starting", "ready", "hung", "stopped", "killed", "none"
   std::string meaning;            // one sentence for people
   uint64_t uptime_ns = 0;         // 0 unless alive
   uint64_t heartbeat_age_ns = 0;  // 0 when there never was one
 };
 
-// Both times are CLOCK_BOOTTIME.
-AgentHealth HealthOf(const waggle_agent& agent, uint64_t now_boottime_ns);
+// `locked`: a living process holds the pins. Both times are CLOCK_BOOTTIME.
+AgentHealth HealthOf(const waggle_agent& agent, bool locked, uint64_t now_boottime_ns);
 
 // `wide` adds program tags and the work done.
 std::string RenderStatusText(const StatusInput& input, bool wide);

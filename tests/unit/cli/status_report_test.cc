@@ -31,6 +31,7 @@ StatusInput Healthy() {
   input.pin_path = "/sys/fs/bpf/waggle";
   maps::KernelView& view = input.view;
   view.now_boottime_ns = kNow;
+  view.locked = true;
   waggle_agent& agent = view.agent;
   agent.layout_version = 1;
   agent.pid = 4711;
@@ -86,6 +87,7 @@ TEST(StatusReport, OfAHealthyNode) {
 // gone, maps are full and part of the input cannot be read.
 TEST(StatusReport, OfANodeInTrouble) {
   StatusInput input = Healthy();
+  input.view.locked = false;
   waggle_agent& agent = input.view.agent;
   agent.heartbeat_ns = kNow - 75 * kSecond;
   agent.socket_lb = WAGGLE_SOCKET_LB_HOST;
@@ -145,6 +147,7 @@ TEST(StatusReport, SurvivesWhatAStrangerWroteIntoThePins) {
 struct HealthCase {
   const char* what;
   uint32_t state;
+  bool locked;               // a process holds the pins
   int64_t heartbeat_age_ms;  // negative: in the future
   const char* expected;
   bool alive;
@@ -155,14 +158,14 @@ struct HealthCase {
 
 class Health : public testing::TestWithParam<HealthCase> {};
 
-TEST_P(Health, FollowsStateAndHeartbeat) {
+TEST_P(Health, FollowsStateLockAndHeartbeat) {
   const HealthCase& row = GetParam();
   waggle_agent agent{};
   agent.state = row.state;
   agent.started_ns = kNow - 60 * kSecond;
   agent.heartbeat_ns =
       static_cast<uint64_t>(static_cast<int64_t>(kNow) - row.heartbeat_age_ms * 1'000'000);
-  const AgentHealth health = HealthOf(agent, kNow);
+  const AgentHealth health = HealthOf(agent, row.locked, kNow);
   EXPECT_EQ(health.state, row.expected);
   EXPECT_EQ(health.alive, row.alive);
   EXPECT_EQ(health.ready, row.ready);
@@ -172,21 +175,26 @@ TEST_P(Health, FollowsStateAndHeartbeat) {
 INSTANTIATE_TEST_SUITE_P(
     Table, Health,
     testing::Values(
-        HealthCase{"ready", WAGGLE_AGENT_READY, 900, "ready", true, true},
-        HealthCase{"five seconds", WAGGLE_AGENT_READY, 5000, "ready", true, true},
-        HealthCase{"over five", WAGGLE_AGENT_READY, 5001, "killed", false, false},
-        HealthCase{"starting", WAGGLE_AGENT_STARTING, 100, "starting", true, false},
-        HealthCase{"died while starting", WAGGLE_AGENT_STARTING, 60'000, "killed", false, false},
-        HealthCase{"stopped just now", WAGGLE_AGENT_STOPPED, 100, "stopped", false, false},
-        HealthCase{"written between two looks at the clock", WAGGLE_AGENT_READY, -20, "ready", true,
-                   true},
-        HealthCase{"from another boot", WAGGLE_AGENT_READY, -3'600'000, "killed", false, false},
-        HealthCase{"nobody yet", WAGGLE_AGENT_NONE, 100, "none", false, false}));
+        HealthCase{"ready", WAGGLE_AGENT_READY, true, 900, "ready", true, true},
+        HealthCase{"five seconds", WAGGLE_AGENT_READY, true, 5000, "ready", true, true},
+        HealthCase{"over five", WAGGLE_AGENT_READY, true, 5001, "hung", true, false},
+        HealthCase{"killed just now", WAGGLE_AGENT_READY, false, 100, "killed", false, false},
+        HealthCase{"starting", WAGGLE_AGENT_STARTING, true, 100, "starting", true, false},
+        HealthCase{"starts slowly", WAGGLE_AGENT_STARTING, true, 60'000, "starting", true, false},
+        HealthCase{"died while starting", WAGGLE_AGENT_STARTING, false, 100, "killed", false,
+                   false},
+        HealthCase{"stopped just now", WAGGLE_AGENT_STOPPED, false, 100, "stopped", false, false},
+        HealthCase{"about to end", WAGGLE_AGENT_STOPPED, true, 100, "stopped", false, false},
+        HealthCase{"written between two looks at the clock", WAGGLE_AGENT_READY, true, -20, "ready",
+                   true, true},
+        HealthCase{"from another boot", WAGGLE_AGENT_READY, false, -3'600'000, "killed", false,
+                   false},
+        HealthCase{"nobody yet", WAGGLE_AGENT_NONE, false, 100, "none", false, false}));
 
-TEST(Health, WithoutAnyHeartbeatIsNotAlive) {
+TEST(Health, WithoutAnyHeartbeatIsNotReady) {
   waggle_agent agent{};
   agent.state = WAGGLE_AGENT_READY;
-  EXPECT_FALSE(HealthOf(agent, 3 * kSecond).alive) << "three seconds after boot";
+  EXPECT_FALSE(HealthOf(agent, true, 3 * kSecond).ready) << "three seconds after boot";
 }
 
 TEST(DurationText, HasTheTwoLargestUnits) {
