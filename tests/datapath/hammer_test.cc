@@ -126,6 +126,7 @@ class Hammer : public ::testing::Test {
     uint64_t switches = 0;
     uint64_t added = 0;
     uint64_t removed = 0;
+    uint64_t moved = 0;
     uint64_t waits = 0;
   };
 
@@ -149,7 +150,12 @@ class Hammer : public ::testing::Test {
     const auto set = [&](uint32_t service) {
       // Refused now and then; seldom enough to leave lookups something to check.
       const uint32_t count = random() % 32 == 0 ? 0 : 1 + static_cast<uint32_t>(random() % 6);
-      const ServiceRows rows = Compile(ServiceWith(service, ++generation, count));
+      ResolvedService wanted = ServiceWith(service, ++generation, count);
+      // Another kind is another row: deleted and inserted, in the element of any Service.
+      if (service >= HAMMER_PERMANENT && random() % 4 == 0) {
+        wanted.ports[0].lists[0].frontends[0].kind = FrontendKind::kExternalIp;
+      }
+      const ServiceRows rows = Compile(wanted);
       const ServiceState* state = present[service] ? &states[service] : nullptr;
       auto planned = Plan(rows, state, store->arrays(), PlanMode::kExact, slots);
       while (absl::IsResourceExhausted(planned.status())) {
@@ -166,6 +172,7 @@ class Hammer : public ::testing::Test {
       ASSERT_TRUE(writer.Apply(planned->plan).ok());
       states[service] = std::move(planned->after);
       present[service] ? ++done.switches : ++done.added;
+      done.moved += planned->plan.frontend_moves.size();
       present[service] = true;
       retire(planned->plan.retired);
     };
@@ -227,11 +234,12 @@ class Hammer : public ::testing::Test {
               << static_cast<uint64_t>(static_cast<double>(counts.lookups) / seconds)
               << "/s; forwarded " << counts.forwarded << ", refused " << counts.refused
               << ", absent " << counts.absent << "), switches " << done.switches << ", added "
-              << done.added << ", removed " << done.removed << ", waits for room " << done.waits
-              << "\nmissed " << counts.missed << ", foreign " << counts.foreign << ", mixed "
-              << counts.mixed << ", outside " << counts.outside << ", dangling "
-              << StatOf(skeleton_->obj, WAGGLE_REASON_DANGLING_SLOT) << ", stale rows "
-              << StatOf(skeleton_->obj, WAGGLE_REASON_STALE_ROW) << " (of Services that went)\n";
+              << done.added << ", removed " << done.removed << ", moved " << done.moved
+              << ", waits for room " << done.waits << "\nmissed " << counts.missed << ", foreign "
+              << counts.foreign << ", mixed " << counts.mixed << ", outside " << counts.outside
+              << ", dangling " << StatOf(skeleton_->obj, WAGGLE_REASON_DANGLING_SLOT)
+              << ", stale rows " << StatOf(skeleton_->obj, WAGGLE_REASON_STALE_ROW)
+              << " (of Services that went)\n";
     return done;
   }
 
@@ -269,6 +277,7 @@ TEST_F(Hammer, OldOrNewNeverAMixNeverAMissNeverAnothers) {
   EXPECT_GT(done.switches, 5000u);
   EXPECT_GT(done.added, 2000u);
   EXPECT_GT(done.removed, 2000u);
+  EXPECT_GT(done.moved, 1000u);
   EXPECT_GT(Counts().forwarded, kLookups / 10);
 }
 
