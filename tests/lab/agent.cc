@@ -4,6 +4,7 @@
 #include <bpf/libbpf.h>
 #include <gtest/gtest.h>
 #include <signal.h>
+#include <time.h>
 
 #include <cstdio>
 
@@ -22,6 +23,12 @@ Fd OpenPin(const std::string& path) {
   Fd fd(bpf_obj_get(path.c_str()));
   if (!fd.valid()) Fail("no map at " + path);
   return fd;
+}
+
+uint64_t BoottimeNs() {
+  timespec now{};
+  clock_gettime(CLOCK_BOOTTIME, &now);
+  return static_cast<uint64_t>(now.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(now.tv_nsec);
 }
 
 }  // namespace
@@ -59,6 +66,7 @@ Agent::~Agent() {
 }
 
 void Agent::Start() {
+  started_ns_ = BoottimeNs();
   process_ =
       std::make_unique<Process>(AgentSurroundings(node_, options_),
                                 AgentArgv(lab_, node_, options_), Process::Output::kToMemory);

@@ -51,6 +51,7 @@ class Agent {
   const Lab& lab_;
   const Node& node_;
   AgentOptions options_;
+  uint64_t started_ns_ = 0;  // CLOCK_BOOTTIME
   std::unique_ptr<Process> process_;
 };
 

@@ -46,6 +46,21 @@ TEST_P(SocketTest, RecvfromShowsTheServiceAddress) {
   }
 }
 
+// The answer must come from the backend that the socket is connected to: the kernel
+// takes no other.
+TEST_P(SocketTest, AConnectedSocketMayNameItsServiceAgain) {
+  Client client(cluster_.client);
+  std::vector<std::pair<std::string, std::string>> ways = {{Kind("udp"), Web()}};
+  if (family() == Family::kIpv4) ways.push_back({"udp6", Mapped(cluster_.web.cluster_ips.v4, 80)});
+  for (const auto& [kind, frontend] : ways) {
+    for (int i = 0; i < 10; ++i) {
+      StepResult answer = client.Must(
+          {"timeout 500", "socket " + kind, "connect " + frontend, "query " + frontend + " x"});
+      EXPECT_EQ(answer.from(), frontend) << answer;
+    }
+  }
+}
+
 TEST_P(SocketTest, GetpeernameShowsTheService) {
   Client client(cluster_.client);
   for (const char* protocol : {"tcp", "udp"}) {

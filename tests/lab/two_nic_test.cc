@@ -1,6 +1,6 @@
-// F1 and F2: three nodes with two NICs each. eth0 is on a network of its own, with
-// the same address on every machine (as virtual machines behind NAT have it) and
-// the default route or none; the cluster is on eth1. Each test shows the failure with
+// F1 and F2: three nodes with two NICs each. eth0 is on a network of its own that
+// leads to no other node (as virtual machines behind NAT have it), with the default
+// route or none; the cluster is on eth1. Each test shows the failure with
 // the rules of kube-proxy, then success with Waggle, on the same machines.
 #include <gtest/gtest.h>
 
@@ -19,7 +19,9 @@ class TwoNicTest : public testing::TestWithParam<Traffic> {
       Node& node = lab_.AddNode(Cni::kRouted);
       std::string nat = absl::StrCat("nat", i);
       lab_.AddNetwork(nat, {"10.0.2.2/24", "fd00:2::2/64"});
-      node.AddNic("eth0", nat, {"10.0.2.15/24", "fd00:2::15/64"});
+      node.Sysctl("net.ipv4.conf.default.rp_filter", "2");  // as systemd sets it
+      node.AddNic("eth0", nat,
+                  {absl::StrCat("10.0.2.1", i, "/24"), absl::StrCat("fd00:2::1", i, "/64")});
       if (default_route) node.AddDefaultRoute({"10.0.2.2", "fd00:2::2"});
       node.AddNic(
           "eth1", "cluster",
@@ -29,6 +31,13 @@ class TwoNicTest : public testing::TestWithParam<Traffic> {
     Pod& b2 = lab_.node(2).AddPod("b2");
     Pod& b3 = lab_.node(3).AddPod("b3");
     client_ = &lab_.node(1).AddPod("client");
+    for (const Pod* pod : {&b2, &b3}) {
+      pod->Nft(
+          "table inet watch {\n  counter wrong_nic { }\n  chain in {\n"
+          "    type filter hook input priority 0;\n    ip saddr 10.0.2.0/24 counter name "
+          "wrong_nic\n"
+          "    ip6 saddr fd00:2::/64 counter name wrong_nic\n  }\n}\n");
+    }
     lab_.Settle();
     servers_.push_back(ServeAll(b2));
     servers_.push_back(ServeAll(b3));
@@ -43,6 +52,20 @@ class TwoNicTest : public testing::TestWithParam<Traffic> {
     Load asking(from, {"rate", "--mode", GetParam().mode, "--to", Target(), "--count",
                        std::to_string(count), "--timeout-ms", "150"});
     return asking.Finish();
+  }
+
+  // Packets that reached a backend with an address of eth0.
+  uint64_t FromTheWrongNic() const {
+    uint64_t packets = 0;
+    for (const char* pod : {"b2", "b3"}) {
+      RunResult listed =
+          RunProgram({"/run/netns/" + std::string(pod)}, {"nft", "-j", "list", "ruleset"});
+      const nlohmann::json rules = nlohmann::json::parse(listed.out);
+      for (const nlohmann::json& item : rules["nftables"]) {
+        if (item.contains("counter")) packets += item["counter"]["packets"].get<uint64_t>();
+      }
+    }
+    return packets;
   }
 
   // What the client's call says when no answer comes.
@@ -82,6 +105,7 @@ TEST_P(TwoNicTest, F1TheSourceAddressOfTheWrongNic) {
   Tally control_plane = AskBriefly(lab_.node(1), 4);
   EXPECT_EQ(control_plane.failures, (std::map<std::string, uint64_t>{{TimeOut(), 4}}))
       << control_plane;
+  EXPECT_GE(FromTheWrongNic(), 4u);
   // Half the time: whenever the local backend is chosen.
   Tally worker = AskBriefly(lab_.node(2), 16);
   EXPECT_EQ(worker.names.size(), 1u) << worker;
