@@ -4,9 +4,9 @@
 #include <bpf/btf.h>
 #include <gtest/gtest.h>
 
+#include <cstdio>
 #include <fstream>
 #include <map>
-#include <regex>
 #include <sstream>
 #include <string>
 #include <vector>
@@ -82,11 +82,11 @@ Reference Parse(const std::string& text) {
       section = line.substr(3);
       at = nullptr;
     }
-    std::smatch match;
-    if (std::regex_match(line, match,
-                         std::regex("### (?:Key|Value) `struct (\\w+)`, (\\d+) bytes"))) {
-      at = &reference.structs[match[1]];
-      at->size = match[2];
+    char name[64] = {};
+    uint32_t size = 0;
+    if (std::sscanf(line.c_str(), "### %*s `struct %63[a-z0-9_]`, %u bytes", name, &size) == 2) {
+      at = &reference.structs[name];
+      at->size = std::to_string(size);
     }
     if (!line.starts_with("| ")) continue;
     const std::vector<std::string> cells = Cells(line);

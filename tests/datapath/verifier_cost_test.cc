@@ -3,11 +3,10 @@
 #include <gtest/gtest.h>
 
 #include <array>
-#include <cstdio>
+#include <cstdlib>
 #include <fstream>
 #include <iostream>
 #include <map>
-#include <regex>
 #include <set>
 #include <sstream>
 #include <string>
@@ -34,10 +33,10 @@ struct Deleter {
 };
 using Skeleton = std::unique_ptr<waggle_bpf, Deleter>;
 
-int NumberIn(const std::string& text, const char* pattern) {
-  std::smatch match;
-  if (!std::regex_search(text, match, std::regex(pattern))) return -1;
-  return std::stoi(match[1]);
+// The number after `words`; -1: they are not in the text.
+int NumberAfter(const std::string& text, const std::string& words) {
+  const size_t at = text.find(words);
+  return at == std::string::npos ? -1 : std::atoi(text.c_str() + at + words.size());
 }
 
 std::map<std::string, Cost> CostsWith(bool set_retval) {
@@ -61,8 +60,7 @@ std::map<std::string, Cost> CostsWith(bool set_retval) {
   for (const auto& [name, log] : logs) {
     const std::string text(log.data());
     EXPECT_EQ(error, 0) << name << ": " << text;
-    costs[name] = {NumberIn(text, "processed ([0-9]+) insns"),
-                   NumberIn(text, "stack depth ([0-9]+)")};
+    costs[name] = {NumberAfter(text, "processed "), NumberAfter(text, "stack depth ")};
   }
   return costs;
 }
@@ -72,8 +70,7 @@ std::set<std::string> ProgramsInDocument() {
   std::set<std::string> names;
   std::string line;
   while (std::getline(file, line)) {
-    std::smatch match;
-    if (std::regex_search(line, match, std::regex("^\\| `(\\w+)` \\|"))) names.insert(match[1]);
+    if (line.starts_with("| `")) names.insert(line.substr(3, line.find('`', 3) - 3));
   }
   return names;
 }
