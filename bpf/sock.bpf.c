@@ -347,8 +347,18 @@ static __always_inline enum verdict on_sendmsg(struct bpf_sock_addr *ctx, struct
 		count_reason(WAGGLE_REASON_SOCK_STATE_FULL);
 	cookie = bpf_get_socket_cookie(ctx);
 	now_ns = bpf_ktime_get_ns();
-	if (choose_for_datagram(&svc, cookie, &frontend, now_ns, to))
+	/*
+	 * A socket that was connected to this Service stays with its backend: a disconnected
+	 * IPv6 socket goes on dropping what others send (the kernel leaves its peer set).
+	 */
+	if (state && state->protocol &&
+	    same_endpoint(to->addr, to->port_be, state->frontend_addr, state->frontend_port_be) &&
+	    list_holds(&svc, state->backend_addr, state->backend_port_be)) {
+		__builtin_memcpy(to->addr, state->backend_addr, 16);
+		to->port_be = state->backend_port_be;
+	} else if (choose_for_datagram(&svc, cookie, &frontend, now_ns, to)) {
 		return PROCEED; /* cannot be: the range lies inside the map */
+	}
 	*changed = 1;
 	key = udp_flow_key(cookie, WAGGLE_UDP_REVERSE, to);
 	udp_flow_put(&key, &frontend, now_ns);

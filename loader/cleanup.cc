@@ -58,9 +58,13 @@ absl::Status Cleanup(std::string_view pin_path, std::vector<std::string>* remove
       const bool is_request = hook.name[0] == 'c' || hook.name[0] == 's';
       if (is_request != requests) continue;
       for (const char* suffix : {"", "_new"}) {
-        absl::Status status =
-            Remove(absl::StrCat(links, "/", std::string(hook.name), suffix), removed);
-        if (!status.ok()) return status;
+        const std::string path = absl::StrCat(links, "/", std::string(hook.name), suffix);
+        absl::Status status = RemoveLink(path);
+        if (status.ok()) {
+          removed->push_back(path);
+        } else if (!absl::IsNotFound(status)) {
+          return status;
+        }
       }
     }
   }

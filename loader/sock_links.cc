@@ -150,11 +150,19 @@ absl::Status SyncSockLinks(std::string_view pin_path, const Cgroup& cgroup,
     const bool wanted = std::any_of(programs.begin(), programs.end(), [&](const auto& program) {
       return program.first == hook.name;
     });
-    const std::string path = absl::StrCat(folder, "/", std::string(hook.name));
-    if (!wanted && unlink(path.c_str()) != 0 && errno != ENOENT) {
-      return os::ErrnoStatus(errno, absl::StrCat("remove link ", path));
-    }
+    if (wanted) continue;
+    absl::Status status = RemoveLink(absl::StrCat(folder, "/", std::string(hook.name)));
+    if (!status.ok() && !absl::IsNotFound(status)) return status;
   }
+  return absl::OkStatus();
+}
+
+absl::Status RemoveLink(const std::string& path) {
+  const os::UniqueFd link(bpf_obj_get(path.c_str()));
+  // Fails on a link whose cgroup is gone and on what is no link: unlinking is all that is
+  // left to do then.
+  if (link) bpf_link_detach(link.get());
+  if (unlink(path.c_str()) != 0) return os::ErrnoStatus(errno, absl::StrCat("remove ", path));
   return absl::OkStatus();
 }
 

@@ -2,6 +2,7 @@
 #ifndef WAGGLE_LOADER_SOCK_LINKS_H_
 #define WAGGLE_LOADER_SOCK_LINKS_H_
 
+#include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
@@ -27,6 +28,10 @@ const std::vector<SockHook>& SockHooks();
 // way where there is one.
 absl::Status SyncSockLinks(std::string_view pin_path, const Cgroup& cgroup,
                            const SockPrograms& programs);
+
+// Detaches the pinned link at `path` at once (dropping the last reference would do so
+// some time later) and removes the pin. NotFound when there is none.
+absl::Status RemoveLink(const std::string& path);
 
 }  // namespace waggle::loader
 
