@@ -50,7 +50,7 @@ class TwoNicTest : public testing::TestWithParam<Traffic> {
 
   Tally AskBriefly(const Node& from, int count) const {
     Load asking(from, {"rate", "--mode", GetParam().mode, "--to", Target(), "--count",
-                       std::to_string(count), "--timeout-ms", "150"});
+                       std::to_string(count), "--timeout-ms", "400"});
     return asking.Finish();
   }
 
@@ -110,7 +110,7 @@ TEST_P(TwoNicTest, F1TheSourceAddressOfTheWrongNic) {
   Tally worker = AskBriefly(lab_.node(2), 16);
   EXPECT_EQ(worker.names.size(), 1u) << worker;
   EXPECT_EQ(worker.names.count("b2"), 1u) << worker;
-  EXPECT_EQ(worker.failures.size(), 1u) << worker;
+  EXPECT_GT(worker.ok, 0u) << worker;
   EXPECT_EQ(worker.failures.count(TimeOut()), 1u) << worker;
 
   for (int i = 1; i <= 3; ++i)
