@@ -130,16 +130,21 @@ void FolderWatch::Fold(const inotify_event& event, FolderEvents* events) {
 void FolderWatch::FoldFile(const std::string& name, uint32_t mask, FolderEvents* events) {
   if ((mask & IN_CLOSE_WRITE) != 0) {
     events->written.insert(name);
-    events->open_for_writing.erase(name);
-  } else if ((mask & IN_MODIFY) != 0 || (mask & (IN_CREATE | IN_ISDIR)) == IN_CREATE) {
-    events->open_for_writing.insert(name);
-    // A new file may also be a link or a pipe, which nobody will close.
-    if ((mask & IN_CREATE) != 0) events->touched.insert(name);
-  } else {
-    events->touched.insert(name);
-    // Whatever was being written there is no longer what has this name.
-    if ((mask & IN_ATTRIB) == 0) events->open_for_writing.erase(name);
+    events->created.erase(name);
+    events->modified.erase(name);
+    return;
   }
+  if ((mask & IN_MODIFY) != 0) {
+    events->modified.insert(name);
+    return;
+  }
+  events->touched.insert(name);
+  if ((mask & IN_ATTRIB) != 0) return;
+  // Whatever was being written there is no longer what has this name.
+  events->replaced.insert(name);
+  events->created.erase(name);
+  events->modified.erase(name);
+  if ((mask & (IN_CREATE | IN_ISDIR)) == IN_CREATE) events->created.insert(name);
 }
 
 }  // namespace waggle::k8s

@@ -14,12 +14,14 @@ struct inotify_event;
 namespace waggle::k8s {
 
 struct FolderEvents {
-  bool lost = false;                       // the kernel dropped events: anything may have changed
-  bool root_changed = false;               // another folder may stand at the path now, or none
-  bool folder_changed = false;             // the folder's own rights
-  std::set<std::string> touched;           // came, went, or changed in rights
-  std::set<std::string> written;           // a writer is done: the content has changed
-  std::set<std::string> open_for_writing;  // changed or came, and no writer is done yet
+  bool lost = false;               // the kernel dropped events: anything may have changed
+  bool root_changed = false;       // another folder may stand at the path now, or none
+  bool folder_changed = false;     // the folder's own rights
+  std::set<std::string> touched;   // came, went, or changed in rights
+  std::set<std::string> replaced;  // of these: it is another file now, or none
+  std::set<std::string> created;   // of these: new, and no writer is done yet
+  std::set<std::string> modified;  // the content changes, and no writer is done yet
+  std::set<std::string> written;   // a writer is done: the content has changed
 };
 
 class FolderWatch {

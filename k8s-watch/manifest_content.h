@@ -19,6 +19,8 @@ struct ManifestContent {
   // Parts whose objects are unknown: the whole file, a document, an object without name.
   // Whatever else the file held before must stay.
   size_t unidentified = 0;
+  // Nobody knows whether its writer was done: what it lacks is not gone.
+  bool maybe_half = false;
 };
 
 // `name` is the file as messages shall call it; `path` names it in full.

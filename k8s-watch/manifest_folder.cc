@@ -113,7 +113,8 @@ absl::Status ManifestFolder::ScanName(const std::string& name, bool force, bool 
     dangling_.insert(name);
     text = absl::NotFoundError("is a symbolic link that leads nowhere");
   }
-  if (!guard->IsWhole(name)) {
+  const ScanGuard::Whole whole = guard->IsWhole(name);
+  if (whole == ScanGuard::Whole::kNo) {
     if (known != known_.end()) return absl::OkStatus();
     text = absl::UnavailableError("is being written");
     stamp.reset();
@@ -122,9 +123,10 @@ absl::Status ManifestFolder::ScanName(const std::string& name, bool force, bool 
   }
   known_[name] = stamp;
   if (!only_.empty()) listed_ = true;
-  index_.SetFile(
-      name, text.ok() ? ParseManifest(name, path, *text) : UnreadableManifest(path, text.status()),
-      Now());
+  ManifestContent content =
+      text.ok() ? ParseManifest(name, path, *text) : UnreadableManifest(path, text.status());
+  content.maybe_half = whole == ScanGuard::Whole::kUnknown;
+  index_.SetFile(name, std::move(content), Now());
   return absl::OkStatus();
 }
 

@@ -21,9 +21,13 @@ class ScanGuard {
   virtual ~ScanGuard() = default;
   // The scan shall end; what was read so far is kept.
   virtual bool Stopped() { return false; }
-  // Asked when a file has been read: false when somebody is writing to it, so that what was
-  // read may be half of it and is not taken over.
-  virtual bool IsWhole(const std::string&) { return true; }
+  enum class Whole {
+    kYes,
+    kUnknown,  // it may be half of the file: nothing may be removed on its account
+    kNo,       // somebody is writing to it: it is not taken over
+  };
+  // Asked when a file has been read, about what was read.
+  virtual Whole IsWhole(const std::string&) { return Whole::kYes; }
 };
 
 class ManifestFolder {
@@ -46,6 +50,13 @@ class ManifestFolder {
   // The same for one file that Wants() its name.
   absl::Status ScanName(const std::string& name, bool force, bool may_remove, ScanGuard* guard);
 
+  // It has been looked at, whatever came of it.
+  bool Knows(const std::string& name) const { return known_.count(name) != 0; }
+  // Its last look could not take it over; the index tells why.
+  bool MustBeReadAgain(const std::string& name) const {
+    const auto known = known_.find(name);
+    return known != known_.end() && !known->second;
+  }
   // Files that are symlinks; and those that led nowhere when last looked at.
   const std::set<std::string>& links() const { return links_; }
   const std::set<std::string>& dangling() const { return dangling_; }

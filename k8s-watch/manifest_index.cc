@@ -35,13 +35,23 @@ void ManifestIndex::SetFile(const std::string& name, ManifestContent content,
   RemoveClaims(&file);
   file.problems = std::move(content.problems);
   std::vector<DecodedObject> before = std::exchange(file.objects, std::move(content.objects));
+  absl::flat_hash_set<ObjectKey> present;
+  for (const DecodedObject& object : file.objects)
+    present.insert(object.key);
+  if (content.unidentified == 0 && content.maybe_half) {
+    const bool lacks = std::any_of(before.begin(), before.end(), [&](const DecodedObject& object) {
+      return present.count(object.key) == 0;
+    });
+    if (lacks || file.good_since.empty()) {
+      ++content.unidentified;
+      file.problems.push_back(FileProblem(
+          content.path, "", "was not seen to be closed by its writer and may be half of a file"));
+    }
+  }
   if (content.unidentified == 0) {
     file.good_since = when;
     never_read_.erase(name);
   } else {
-    absl::flat_hash_set<ObjectKey> present;
-    for (const DecodedObject& object : file.objects)
-      present.insert(object.key);
     size_t kept = 0;
     for (DecodedObject& object : before) {
       if (!present.insert(object.key).second) continue;

@@ -18,6 +18,8 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
 #include "k8s-watch/file_text.h"
 #include "k8s-watch/folder_watch.h"
 #include "k8s-watch/manifest_content.h"
@@ -28,10 +30,11 @@ namespace waggle::k8s {
 namespace {
 
 using Clock = std::chrono::steady_clock;
+using FileId = std::pair<uint64_t, uint64_t>;  // device and inode
 
 // How often a path that is gone, or a link that leads nowhere, is looked at again.
 constexpr auto kRetry = std::chrono::seconds(1);
-// How long a file is left alone after the last change to it while its writer has it open.
+// How long a writer may take before it is told that one is waited for.
 constexpr auto kWriterPatience = std::chrono::seconds(1);
 // How long a folder that has come back may take to fill before what it lacks is gone.
 constexpr auto kRefillTime = std::chrono::seconds(1);
@@ -43,10 +46,22 @@ ManifestContent ParseInput(const absl::StatusOr<std::string>& text) {
                    : UnreadableManifest(kStdinName, text.status());
 }
 
-// True for what no writer closes: links, pipes, second names of a file.
-bool NobodyCloses(const std::string& path) {
+// True for a new name that no writer is going to close: links, pipes, second names of a
+// file, and a file that had its content before it had this name.
+bool WasBornWhole(const std::string& path) {
   struct stat info;
-  return lstat(path.c_str(), &info) != 0 || !S_ISREG(info.st_mode) || info.st_nlink > 1;
+  return lstat(path.c_str(), &info) != 0 || !S_ISREG(info.st_mode) || info.st_nlink > 1 ||
+         info.st_size > 0;
+}
+
+std::optional<FileId> IdOf(const std::string& path) {
+  const auto stamp = StampOf(path);
+  if (!stamp) return std::nullopt;
+  return FileId(stamp->device, stamp->inode);
+}
+
+std::string Now() {
+  return absl::FormatTime("%Y-%m-%dT%H:%M:%SZ", absl::Now(), absl::UTCTimeZone());
 }
 
 }  // namespace
@@ -106,11 +121,21 @@ class ManifestSource::Worker : private ScanGuard {
     bool force = false;                 // with `all`: read whether changed or not
     std::map<std::string, bool> names;  // to `force`
   };
+  // Somebody who writes to a file.
+  struct Writer {
+    std::string since;
+    Clock::time_point tell_at;
+    bool told = false;
+    std::optional<FileId> file;  // which file that is: a link may lead to another meanwhile
+  };
 
   bool Stopped() override { return stopping_; }
-  bool IsWhole(const std::string& name) override {
+  Whole IsWhole(const std::string& name) override {
     Collect();
-    return writers_.count(name) == 0;
+    if (writers_.count(name) != 0) return Whole::kNo;
+    const auto unclosed = unclosed_.find(name);
+    if (unclosed == unclosed_.end()) return Whole::kYes;
+    return unclosed->second == IdOf(folder_.PathOf(name)) ? Whole::kUnknown : Whole::kYes;
   }
 
   void RunInput() {
@@ -136,6 +161,8 @@ class ManifestSource::Worker : private ScanGuard {
 
   // Watches the folder that now stands at the path, before the first look at it.
   void Attach() {
+    // Nothing more may be heard from writers in the folder that stood here before.
+    ForgetWriters();
     const auto stamp = StampOf(folder_.folder());
     missing_ = !stamp;
     if (missing_) {
@@ -143,7 +170,7 @@ class ManifestSource::Worker : private ScanGuard {
       return;
     }
     if (watch_.fd() >= 0) watch_status_ = watch_.WatchFolder(folder_.folder());
-    attached_ = std::make_pair(stamp->device, stamp->inode);
+    attached_ = IdOf(folder_.folder());
     if (was_attached_) keep_until_ = Clock::now() + kRefillTime;
     was_attached_ = true;
     work_.all = work_.force = true;
@@ -167,9 +194,19 @@ class ManifestSource::Worker : private ScanGuard {
       }
     }
     WatchLinks();
+    ForgetStrangersWriters();
     // The folder may have been swapped for another since it was attached.
-    const auto stamp = StampOf(folder_.folder());
-    if (!stamp || std::make_pair(stamp->device, stamp->inode) != *attached_) attached_.reset();
+    if (IdOf(folder_.folder()) != attached_) attached_.reset();
+  }
+
+  // A link that leads elsewhere now: its old target's writer has nothing to do with it.
+  void ForgetStrangersWriters() {
+    for (const std::string& name : folder_.links()) {
+      const auto writer = writers_.find(name);
+      if (writer == writers_.end() || writer->second.file == IdOf(folder_.PathOf(name))) continue;
+      writers_.erase(writer);
+      work_.names[name] = true;
+    }
   }
 
   void WatchLinks() {
@@ -201,6 +238,14 @@ class ManifestSource::Worker : private ScanGuard {
     }
     for (Problem& problem : folder_.index().Problems())
       problems.push_back(std::move(problem));
+    for (const auto& [name, writer] : writers_) {
+      if (!writer.told || folder_.MustBeReadAgain(name)) continue;
+      problems.push_back(FileProblem(
+          folder_.PathOf(name), "",
+          absl::StrCat("is being written since ", writer.since,
+                       folder_.Knows(name) ? "; its last readable state stays in force"
+                                           : "; it is read when its writer closes it")));
+    }
     if (problems != reported_) {
       reported_ = problems;
       sink_->OnProblems(std::move(problems));
@@ -216,7 +261,7 @@ class ManifestSource::Worker : private ScanGuard {
   void Wait() {
     pollfd polls[2] = {{watch_.fd(), POLLIN, 0}, {stop_fd_, POLLIN, 0}};
     Collect();
-    while (!stopping_ && attached_ && !work_.all && work_.names.empty()) {
+    while (!stopping_ && attached_ && !work_.all && work_.names.empty() && !TellOfWriters()) {
       const auto now = Clock::now();
       std::optional<Clock::time_point> wake;
       const auto no_later_than = [&wake](Clock::time_point time) {
@@ -225,8 +270,9 @@ class ManifestSource::Worker : private ScanGuard {
       const bool blind = !watch_status_.ok();
       if (blind || !folder_.dangling().empty() || !folder_status_.ok()) no_later_than(now + kRetry);
       if (keep_until_) no_later_than(*keep_until_);
-      for (const auto& [name, patience] : writers_)
-        no_later_than(patience);
+      for (const auto& [name, writer] : writers_) {
+        if (!writer.told) no_later_than(writer.tell_at);
+      }
       if (PollUntil(polls, wake)) {
         Collect();
         continue;
@@ -234,7 +280,6 @@ class ManifestSource::Worker : private ScanGuard {
       if (blind || !folder_status_.ok() || keep_until_) work_.all = true;
       for (const std::string& name : folder_.dangling())
         work_.names.emplace(name, false);
-      GiveUpOnWriters();
     }
     // Swapped for another, it is looked at now; gone, after a while.
     if (!attached_ && missing_ && !stopping_) {
@@ -253,15 +298,31 @@ class ManifestSource::Worker : private ScanGuard {
     return poll(polls, 2, timeout_ms) != 0;
   }
 
-  // Somebody keeps a file open without writing to it: what it holds has to do.
-  void GiveUpOnWriters() {
+  // True when there are writers to be told of that were not before.
+  bool TellOfWriters() {
     const auto now = Clock::now();
-    for (auto next = writers_.begin(); next != writers_.end();) {
-      const auto current = next++;
-      if (current->second > now) continue;
-      work_.names[current->first] = true;
-      writers_.erase(current);
+    bool news = false;
+    for (auto& [name, writer] : writers_) {
+      if (writer.told || writer.tell_at > now) continue;
+      writer.told = news = true;
     }
+    return news;
+  }
+
+  // That they are done may not be heard: nobody is waited for in vain.
+  void ForgetWriters() {
+    for (const auto& [name, writer] : writers_)
+      unclosed_[name] = writer.file;
+    writers_.clear();
+  }
+
+  void AddWriter(const std::string& name) {
+    unclosed_.erase(name);
+    const auto [writer, is_new] = writers_.try_emplace(name);
+    if (!is_new) return;
+    writer->second.since = Now();
+    writer->second.tell_at = Clock::now() + kWriterPatience;
+    writer->second.file = IdOf(folder_.PathOf(name));
   }
 
   // Turns events into work and writers.
@@ -269,14 +330,11 @@ class ManifestSource::Worker : private ScanGuard {
     const FolderEvents events = watch_.Read();
     if (events.lost) {
       work_.all = work_.force = true;
-      writers_.clear();
+      ForgetWriters();
     }
     if (events.folder_changed) work_.all = true;
     if (events.root_changed) {
-      const auto stamp = StampOf(folder_.folder());
-      if (!stamp || !attached_ || std::make_pair(stamp->device, stamp->inode) != *attached_) {
-        attached_.reset();
-      }
+      if (IdOf(folder_.folder()) != attached_) attached_.reset();
     }
     for (const std::string& name : events.touched) {
       if (!folder_.Wants(name)) {
@@ -284,20 +342,24 @@ class ManifestSource::Worker : private ScanGuard {
         if (!folder_.links().empty()) work_.all = true;
         continue;
       }
-      if (events.open_for_writing.count(name) == 0) writers_.erase(name);
-      if (events.open_for_writing.count(name) == 0 || NobodyCloses(folder_.PathOf(name))) {
-        work_.names.emplace(name, false);
+      if (events.replaced.count(name) != 0) {
+        writers_.erase(name);
+        unclosed_.erase(name);
       }
-    }
-    for (const std::string& name : events.open_for_writing) {
-      if (!folder_.Wants(name)) continue;
-      if (events.touched.count(name) != 0 && NobodyCloses(folder_.PathOf(name))) continue;
-      writers_[name] = Clock::now() + kWriterPatience;
+      if (events.created.count(name) == 0 || WasBornWhole(folder_.PathOf(name))) {
+        work_.names.emplace(name, false);
+      } else {
+        AddWriter(name);
+      }
     }
     for (const std::string& name : events.written) {
       if (!folder_.Wants(name)) continue;
       work_.names[name] = true;
-      if (events.open_for_writing.count(name) == 0) writers_.erase(name);
+      unclosed_.erase(name);
+      if (events.created.count(name) == 0) writers_.erase(name);
+    }
+    for (const std::string& name : events.modified) {
+      if (folder_.Wants(name)) AddWriter(name);
     }
   }
 
@@ -312,13 +374,16 @@ class ManifestSource::Worker : private ScanGuard {
   FolderWatch watch_;
   absl::Status watch_status_;
   absl::Status folder_status_;
-  std::optional<std::pair<uint64_t, uint64_t>> attached_;  // device and inode of the folder
+  std::optional<FileId> attached_;  // the folder
   bool was_attached_ = false;
   bool missing_ = false;  // nothing stood at the path at the last look
   // A folder that came back removes nothing before this.
   std::optional<Clock::time_point> keep_until_;
   Work work_;
-  std::map<std::string, Clock::time_point> writers_;  // files being written, and until when we wait
+  // Files that are not read until they are closed.
+  std::map<std::string, Writer> writers_;
+  // Files that may have been closed unseen.
+  std::map<std::string, std::optional<FileId>> unclosed_;
   std::set<std::string> watched_links_;
   std::vector<Problem> reported_;
   std::optional<bool> synced_;

@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "tests/unit/k8s-watch/manifest_fixture.h"
+#include "userspace/os/unique_fd.h"
 
 namespace waggle::k8s {
 namespace {
@@ -96,6 +97,22 @@ class Sink : public EventSink {
   bool held_ = false;
   bool blocked_ = false;
   Seen seen_;
+};
+
+// A writer that takes its time.
+class OpenFile {
+ public:
+  OpenFile(const std::filesystem::path& path, int flags)
+      : fd_(open(path.c_str(), flags | O_CLOEXEC, 0600)) {
+    EXPECT_TRUE(fd_) << path;
+  }
+  void Write(const std::string& text) {
+    EXPECT_EQ(write(fd_.get(), text.data(), text.size()), static_cast<ssize_t>(text.size()));
+  }
+  void Close() { fd_.Reset(); }
+
+ private:
+  os::UniqueFd fd_;
 };
 
 class SourceTest : public ManifestTest {
@@ -240,14 +257,73 @@ TEST_F(SourceTest, AHalfWrittenFileIsNotRead) {
   EXPECT_THAT(log, testing::Not(testing::Contains("a deleted")));
 }
 
-TEST_F(SourceTest, AWriterThatNeverClosesIsNotWaitedForLong) {
+// The shell truncates at once, kubectl answers seconds later.
+TEST_F(SourceTest, ASlowWriterRemovesNothingHoweverLongItTakes) {
+  Write("a.yaml", Svc("a", 1) + "---\n" + Svc("b", 1));
   Start();
-  const int fd = open((dir_ / "a.yaml").c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
-  ASSERT_GE(fd, 0);
-  const std::string text = Svc("a", 1);
-  ASSERT_EQ(write(fd, text.data(), text.size()), static_cast<ssize_t>(text.size()));
+  OpenFile file(dir_ / "a.yaml", O_WRONLY | O_TRUNC);
+  ExpectProblem("a.yaml: unreadable: is being written since 2");
+  ExpectProblem("; its last readable state stays in force");
+  ExpectObjects({{"a", "1"}, {"b", "1"}});
+  file.Write(Svc("a", 2) + "---\n");
+  std::filesystem::permissions(dir_ / "a.yaml", std::filesystem::perms::owner_read);
+  Barrier();
+  ExpectObjects({{"a", "1"}, {"b", "1"}});
+  file.Write(Svc("b", 2));
+  file.Close();
+  ExpectObjects({{"a", "2"}, {"b", "2"}});
+  ExpectNoProblems();
+  EXPECT_THAT(sink_.seen().log, testing::Not(testing::Contains("b deleted")));
+  EXPECT_THAT(sink_.seen().synced, ElementsAre(true));
+}
+
+TEST_F(SourceTest, ANewFileIsReadWhenItsWriterClosesIt) {
+  Write("b.yaml", Svc("b", 1));
+  Start();
+  OpenFile file(dir_ / "a.yaml", O_WRONLY | O_CREAT);
+  ExpectProblem("; it is read when its writer closes it");
+  file.Write(Svc("a", 1));
+  Barrier();
+  ExpectObjects({{"b", "1"}});
+  file.Close();
+  ExpectObjects({{"a", "1"}, {"b", "1"}});
+  ExpectNoProblems();
+}
+
+TEST_F(SourceTest, ASlowWriterBehindALinkIsWaitedForUntilTheLinkLeadsElsewhere) {
+  WriteFile(base_ / "target", Svc("a", 1));
+  std::filesystem::create_symlink(base_ / "target", dir_ / "a.yaml");
+  Start();
+  OpenFile file(base_ / "target", O_WRONLY | O_TRUNC);
+  ExpectProblem("is being written since");
+  file.Write(Svc("a", 2));
+  Barrier();
   ExpectObjects({{"a", "1"}});
-  close(fd);
+  file.Close();
+  ExpectObjects({{"a", "2"}});
+  OpenFile again(base_ / "target", O_WRONLY | O_TRUNC);
+  ExpectProblem("is being written since");
+  WriteFile(base_ / "other", Svc("a", 3));
+  std::filesystem::create_symlink(base_ / "other", base_ / "link");
+  std::filesystem::rename(base_ / "link", dir_ / "a.yaml");
+  ExpectObjects({{"a", "3"}});
+  ExpectNoProblems();
+  EXPECT_THAT(sink_.seen().log, testing::Not(testing::Contains("a deleted")));
+}
+
+// Its first name is gone before anybody looks, and nobody will close the second.
+TEST_F(SourceTest, AFileThatComesWithItsContentIsReadAtOnce) {
+  Write("b.yaml", Svc("b", 1));
+  Start();
+  sink_.Hold();
+  Write("b.yaml", Svc("b", 2));
+  ASSERT_TRUE(sink_.WaitUntilBlocked());
+  WriteFile(base_ / "new", Svc("a", 1));
+  std::filesystem::create_hard_link(base_ / "new", dir_ / "a.yaml");
+  std::filesystem::remove(base_ / "new");
+  sink_.Release();
+  ExpectObjects({{"a", "1"}, {"b", "2"}});
+  ExpectNoProblems();
 }
 
 TEST_F(SourceTest, NoChangeIsLostUnderAStorm) {
@@ -281,7 +357,10 @@ TEST_F(SourceTest, NoChangeIsLostWhenTheKernelDropsEvents) {
   ASSERT_LE(limit, 1 << 20);
   Write("a.yaml", Svc("a", 1));
   Write("gone.yaml", Svc("gone", 1));
+  Write("slow.yaml", Svc("slow", 1) + "---\n" + Svc("slower", 1));
   Start();
+  OpenFile slow(dir_ / "slow.yaml", O_WRONLY | O_TRUNC);
+  ExpectProblem("slow.yaml: unreadable: is being written since");
   sink_.Hold();
   Write("b.yaml", Svc("b", 1));
   ASSERT_TRUE(sink_.WaitUntilBlocked());
@@ -293,8 +372,13 @@ TEST_F(SourceTest, NoChangeIsLostWhenTheKernelDropsEvents) {
   Write("a.yaml", Svc("a", 2));
   Write("c.yaml", Svc("c", 1));
   Remove("gone.yaml");
+  slow.Write(Svc("slow", 2));
   sink_.Release();
-  ExpectObjects({{"a", "2"}, {"b", "1"}, {"c", "1"}});
+  ExpectObjects({{"a", "2"}, {"b", "1"}, {"c", "1"}, {"slow", "2"}, {"slower", "1"}});
+  ExpectProblem("slow.yaml: unreadable: was not seen to be closed by its writer and may be half");
+  slow.Close();
+  ExpectObjects({{"a", "2"}, {"b", "1"}, {"c", "1"}, {"slow", "2"}});
+  ExpectNoProblems();
 }
 
 TEST_F(SourceTest, ConfigMapSwapIsFollowed) {
