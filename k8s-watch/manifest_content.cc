@@ -40,6 +40,10 @@ ManifestContent ParseManifest(std::string_view name, const std::string& path,
       ++left_out;
     }
   };
+  // Whoever writes the file has not come further, or has failed.
+  if (text.find_first_not_of(" \t\r\n") == std::string_view::npos) {
+    return UnreadableManifest(path, absl::InvalidArgumentError("is empty, expected manifests"));
+  }
   const std::string file = Printable(name, kMaxNameBytes);
   const auto visit = [&](const Document& document) {
     const std::string place = absl::StrCat("document ", document.number);
@@ -50,6 +54,8 @@ ManifestContent ParseManifest(std::string_view name, const std::string& path,
     }
     // An empty document between two markers.
     if (document.value->is_null()) return;
+    ++content.documents;
+    ++content.manifests;
     DecodeResult decoded;
     DecodeDocument(*document.value, document.count > 1 ? absl::StrCat(file, ", ", place) : file,
                    &decoded);

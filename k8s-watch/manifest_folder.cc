@@ -47,6 +47,15 @@ absl::StatusOr<std::set<std::string>> ListNames(const std::string& path) {
 
 }  // namespace
 
+std::vector<Problem> ProblemsOf(const ManifestIndex& index, const std::string& path) {
+  std::vector<Problem> problems = index.Problems();
+  if (index.NeverHeldAny()) {
+    problems.insert(problems.begin(),
+                    FileProblem(path, "", "holds no manifests; nothing is removed until it does"));
+  }
+  return problems;
+}
+
 ManifestFolder::ManifestFolder(const std::string& path) : path_(path) {
   while (path_.size() > 1 && path_.back() == '/')
     path_.pop_back();
@@ -128,6 +137,11 @@ absl::Status ManifestFolder::ScanName(const std::string& name, bool force, bool 
   content.maybe_half = whole == ScanGuard::Whole::kUnknown;
   index_.SetFile(name, std::move(content), Now());
   return absl::OkStatus();
+}
+
+std::vector<Problem> ManifestFolder::Problems() const {
+  if (listed_) return ProblemsOf(index_, path_);
+  return index_.Problems();
 }
 
 // Without the folder itself nothing may be concluded from a missing file.

@@ -8,6 +8,7 @@
 #include <set>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "k8s-watch/file_text.h"
@@ -29,6 +30,9 @@ class ScanGuard {
   // Asked when a file has been read, about what was read.
   virtual Whole IsWhole(const std::string&) { return Whole::kYes; }
 };
+
+// Those of the index, and one of `path`, all of which it holds, when there is nothing in it.
+std::vector<Problem> ProblemsOf(const ManifestIndex& index, const std::string& path);
 
 class ManifestFolder {
  public:
@@ -61,6 +65,8 @@ class ManifestFolder {
   const std::set<std::string>& links() const { return links_; }
   const std::set<std::string>& dangling() const { return dangling_; }
   ManifestIndex& index() { return index_; }
+  // Those of the index, and one of the folder when it holds nothing from the start.
+  std::vector<Problem> Problems() const;
   // Everything there has been read completely at least once.
   bool complete() const { return listed_ && index_.complete(); }
 

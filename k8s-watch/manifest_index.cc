@@ -38,6 +38,10 @@ void ManifestIndex::SetFile(const std::string& name, ManifestContent content,
   absl::flat_hash_set<ObjectKey> present;
   for (const DecodedObject& object : file.objects)
     present.insert(object.key);
+  if (content.unidentified == 0 && content.documents == 0 && !before.empty()) {
+    ++content.unidentified;
+    file.problems.push_back(FileProblem(content.path, "", "holds no manifests any more"));
+  }
   if (content.unidentified == 0 && content.maybe_half) {
     const bool lacks = std::any_of(before.begin(), before.end(), [&](const DecodedObject& object) {
       return present.count(object.key) == 0;
@@ -51,6 +55,7 @@ void ManifestIndex::SetFile(const std::string& name, ManifestContent content,
   if (content.unidentified == 0) {
     file.good_since = when;
     never_read_.erase(name);
+    held_any_ = held_any_ || content.manifests > 0;
   } else {
     size_t kept = 0;
     for (DecodedObject& object : before) {

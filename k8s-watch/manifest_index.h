@@ -33,8 +33,11 @@ class ManifestIndex {
   std::vector<ObjectChange> TakeChanges();
   // All problems as of now, in the order of the files; conflicts and kept objects behind.
   std::vector<Problem> Problems() const;
-  // Every file has been read completely at least once.
-  bool complete() const { return never_read_.empty(); }
+  // Every file has been read completely at least once, and there was a manifest in one.
+  bool complete() const { return never_read_.empty() && held_any_; }
+  // All was read, and there never was a manifest: more likely a mistake than a wish to
+  // have nothing.
+  bool NeverHeldAny() const { return never_read_.empty() && !held_any_; }
 
  private:
   struct File {
@@ -58,6 +61,7 @@ class ManifestIndex {
   std::map<std::string, File> files_;
   std::set<std::string> with_problems_;  // names of files
   std::set<std::string> never_read_;
+  bool held_any_ = false;
   absl::flat_hash_map<ObjectKey, std::vector<Claim>> claims_;
   absl::flat_hash_map<ObjectKey, State> published_;
   std::set<ObjectKey> touched_;     // to be evaluated

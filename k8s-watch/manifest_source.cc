@@ -71,7 +71,7 @@ absl::StatusOr<ManifestSnapshot> ReadManifests(const std::string& path, int inpu
   if (path == "-") {
     ManifestIndex index;
     index.SetFile(kStdinName, ParseInput(ReadDescriptor(input, -1)), "now");
-    return ManifestSnapshot{index.TakeChanges(), index.Problems(), index.complete()};
+    return ManifestSnapshot{index.TakeChanges(), ProblemsOf(index, kStdinName), index.complete()};
   }
   ManifestFolder folder(path);
   if (auto status = folder.Open(); !status.ok()) return status;
@@ -81,7 +81,7 @@ absl::StatusOr<ManifestSnapshot> ReadManifests(const std::string& path, int inpu
   if (!scanned.ok()) {
     snapshot.problems.push_back(FileProblem(path, "", std::string(scanned.message())));
   }
-  for (Problem& problem : folder.index().Problems())
+  for (Problem& problem : folder.Problems())
     snapshot.problems.push_back(std::move(problem));
   snapshot.complete = scanned.ok() && folder.complete();
   return snapshot;
@@ -145,7 +145,9 @@ class ManifestSource::Worker : private ScanGuard {
     index.SetFile(kStdinName, ParseInput(text), "now");
     for (ObjectChange& change : index.TakeChanges())
       sink_->OnChange(std::move(change));
-    if (auto problems = index.Problems(); !problems.empty()) sink_->OnProblems(std::move(problems));
+    if (auto problems = ProblemsOf(index, kStdinName); !problems.empty()) {
+      sink_->OnProblems(std::move(problems));
+    }
     sink_->OnSynced(index.complete());
   }
 
@@ -236,7 +238,7 @@ class ManifestSource::Worker : private ScanGuard {
                                      absl::StrCat(std::string(watch_status_.message()),
                                                   "; changes are looked for once a second")));
     }
-    for (Problem& problem : folder_.index().Problems())
+    for (Problem& problem : folder_.Problems())
       problems.push_back(std::move(problem));
     for (const auto& [name, writer] : writers_) {
       if (!writer.told || folder_.MustBeReadAgain(name)) continue;

@@ -6,6 +6,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include <map>
 #include <string>
 #include <thread>
 #include <vector>
@@ -65,10 +66,26 @@ TEST_F(ReadOnce, TakesASingleFileOfAnyName) {
               HasSubstr("broken.json: unreadable: line 1, column 2: not JSON: "));
 }
 
-TEST_F(ReadOnce, TakesAnEmptyFolder) {
-  const ManifestSnapshot snapshot = Read(dir_);
-  EXPECT_THAT(snapshot.changes, IsEmpty());
-  EXPECT_TRUE(snapshot.complete);
+// More likely the wrong folder, or one that is yet to be filled, than a wish to have nothing.
+TEST_F(ReadOnce, NothingThatIsAManifestIsAProblem) {
+  Write("README.md", Svc("a", 1));
+  Write("comments", "# soon\n---\n");
+  Write("blank", "\n \n");
+  for (const auto& [path, text] : std::map<std::string, std::string>{
+           {dir_, "holds no manifests; nothing is removed until it does"},
+           {dir_ / "comments", "holds no manifests; nothing is removed until it does"},
+           {dir_ / "blank",
+            "is empty, expected manifests; nothing is removed from the node until all of the file "
+            "can be read"}}) {
+    const ManifestSnapshot snapshot = Read(path);
+    EXPECT_THAT(snapshot.changes, IsEmpty());
+    EXPECT_FALSE(snapshot.complete);
+    ASSERT_EQ(snapshot.problems.size(), 1U);
+    EXPECT_EQ(snapshot.problems[0].ToString(), "file " + path + ": unreadable: " + text);
+  }
+  Write("a.yaml", "{apiVersion: v1, kind: List, items: []}");
+  EXPECT_TRUE(Read(dir_).complete);
+  EXPECT_THAT(Read(dir_).problems, IsEmpty());
 }
 
 TEST_F(ReadOnce, NothingThereIsNotFound) {
@@ -143,6 +160,16 @@ TEST_F(StandardInput, IsReadToItsEnd) {
   ASSERT_TRUE(snapshot.ok());
   EXPECT_EQ(snapshot->changes.size(), 1U);
   EXPECT_TRUE(snapshot->complete);
+}
+
+TEST_F(StandardInput, NothingIsAProblem) {
+  close(std::exchange(pipe_[1], -1));
+  const auto snapshot = ReadManifests("-", pipe_[0]);
+  ASSERT_TRUE(snapshot.ok());
+  EXPECT_FALSE(snapshot->complete);
+  ASSERT_EQ(snapshot->problems.size(), 1U);
+  EXPECT_THAT(snapshot->problems[0].ToString(),
+              HasSubstr("file standard input: unreadable: is empty, expected manifests"));
 }
 
 TEST_F(StandardInput, GarbageIsNamed) {

@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <map>
 #include <string>
 #include <vector>
 
@@ -152,12 +153,43 @@ TEST_F(Index, ABrokenObjectKeepsItsLastGoodVersion) {
   EXPECT_THAT(Changes(), ElementsAre("y 2"));
   Set("a.yaml", Broken("y"));
   EXPECT_THAT(Changes(), ElementsAre("x deleted"));
-  Set("a.yaml", "");
-  EXPECT_THAT(Changes(), ElementsAre("y deleted"));
+  Set("a.yaml", Svc("z", "1"));
+  EXPECT_THAT(Changes(), ElementsAre("y deleted", "z 1"));
+}
+
+TEST_F(Index, AnEmptiedFileKeepsItsLastGoodState) {
+  for (const auto& [text, problem] :
+       std::map<std::string, std::string>{{"", "is empty, expected manifests"},
+                                          {"\n", "is empty, expected manifests"},
+                                          {"# off\n---\n", "holds no manifests any more"}}) {
+    Set("a.yaml", Svc("x", "1"), "10:00");
+    Changes();
+    Set("a.yaml", text, "11:00");
+    EXPECT_THAT(Changes(), IsEmpty());
+    EXPECT_THAT(Problems(), ElementsAre("file /d/a.yaml: unreadable: " + problem +
+                                        "; the state of 10:00 stays in force (1 object)"));
+  }
+  EXPECT_TRUE(index_.complete());
+  Set("a.yaml", "{apiVersion: v1, kind: List, items: []}");  // said in so many words
+  EXPECT_THAT(Changes(), ElementsAre("x deleted"));
+  Set("a.yaml", "# nothing was there, and nothing is");
+  EXPECT_THAT(Problems(), IsEmpty());
+}
+
+TEST_F(Index, IsNotCompleteBeforeItHeldAManifest) {
+  EXPECT_FALSE(index_.complete());
+  EXPECT_TRUE(index_.NeverHeldAny());
+  Set("a.yaml", "# soon");
+  Set("b.yaml", "a: [");
+  index_.RemoveFile("b.yaml");
+  EXPECT_FALSE(index_.complete());
+  Set("a.yaml", "{apiVersion: apps/v1, kind: Deployment}");
+  EXPECT_TRUE(index_.complete());
+  index_.RemoveFile("a.yaml");
+  EXPECT_TRUE(index_.complete());
 }
 
 TEST_F(Index, IsCompleteWhenEveryFileWasReadOnceOrIsGone) {
-  EXPECT_TRUE(index_.complete());
   Set("a.yaml", "a: [");
   Set("b.yaml", Svc("x", "1") + "---\n7\n");
   EXPECT_THAT(Changes(), ElementsAre("x 1"));
@@ -167,6 +199,8 @@ TEST_F(Index, IsCompleteWhenEveryFileWasReadOnceOrIsGone) {
       testing::HasSubstr("nothing is removed from the node until all of the file can be read"));
   Set("a.yaml", "");
   EXPECT_FALSE(index_.complete());
+  Set("a.yaml", Svc("y", "1"));
+  EXPECT_THAT(Changes(), ElementsAre("y 1"));
   index_.RemoveFile("b.yaml");
   EXPECT_TRUE(index_.complete());
   EXPECT_THAT(Changes(), ElementsAre("x deleted"));

@@ -226,6 +226,28 @@ TEST_F(SourceTest, ABrokenFileAtTheStartHoldsUpTheSync) {
   ExpectObjects({{"a", "1"}, {"b", "1"}});
 }
 
+TEST_F(SourceTest, AnEmptyFolderHoldsUpTheSyncUntilItHoldsAManifest) {
+  Start();
+  EXPECT_THAT(sink_.seen().synced, ElementsAre(false));
+  ExpectProblem("/d: unreadable: holds no manifests; nothing is removed until it does");
+  Write("a.yaml", Svc("a", 1));
+  EXPECT_TRUE(sink_.WaitFor([](const Seen& seen) {
+    return seen.synced == std::vector<bool>{false, true};
+  }));
+  ExpectNoProblems();
+  Remove("a.yaml");
+  ExpectObjects({});
+  ExpectNoProblems();
+}
+
+TEST_F(SourceTest, AnEmptiedFileRemovesNothing) {
+  Write("a.yaml", Svc("a", 1));
+  Start();
+  Write("a.yaml", "");
+  ExpectProblem("a.yaml: unreadable: is empty, expected manifests; the state of 2");
+  ExpectObjects({{"a", "1"}});
+}
+
 TEST_F(SourceTest, AnObjectThatWasNeverReadableIsToldByName) {
   Write("a.yaml", "{apiVersion: v1, kind: Service, metadata: {name: a}, spec: 1}");
   Start();
