@@ -74,7 +74,7 @@ class Node {
     Writer writer(store.get());
     WritePlan total;
     for (const ResolvedService& service : services) {
-      auto planned = Plan(Compile(service), nullptr, store->arrays(), PlanMode::kExact, slots);
+      auto planned = Plan(Compile(service), nullptr, store->arrays(), slots);
       if (!planned.ok()) Fail(planned.status().ToString());
       total.Append(std::move(planned->plan));
       states[service.name] = std::move(planned->after);
@@ -123,7 +123,7 @@ void ChangeOneEndpoint(benchmark::State& state) {
     }
     state.ResumeTiming();
     auto planned =
-        Plan(Compile(service), &in_force, node.store->arrays(), PlanMode::kExact, node.slots);
+        Plan(Compile(service), &in_force, node.store->arrays(), node.slots);
     if (!planned.ok() || !writer.Apply(planned->plan).ok()) Node::Fail("change");
     in_force = std::move(planned->after);
     newest = grace.Request();
@@ -159,7 +159,7 @@ void Restart(benchmark::State& state) {
     WritePlan total;
     for (const ResolvedService& service : services) {
       auto planned = Plan(Compile(service), &checked.tables.services.at(service.name),
-                          node.store->arrays(), PlanMode::kExact, slots);
+                          node.store->arrays(), slots);
       if (!planned.ok()) Node::Fail("plan");
       total.Append(std::move(planned->plan));
     }

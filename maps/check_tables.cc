@@ -59,7 +59,7 @@ class Checker {
       return;
     }
     // Two ids may have one name: an agent that died between two renamings leaves that,
-    // and so does an additive plan in which a port takes the name of one that it must
+    // and so does a plan in which a port takes the name of one that it must
     // keep. Their rows are in force and sound; the next full plan settles the names.
     ports_.emplace(entry.id, Port{value, {}});
   }

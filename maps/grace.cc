@@ -55,7 +55,10 @@ void GracePeriod::Run() {
     if (stop_) return;
     const uint64_t epoch = requested_;
     lock.unlock();
-    const bool waited = syscall(SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0) == 0;
+    // With one CPU online the kernel skips the wait, though a preempted program may be in
+    // the middle of its reading.
+    const bool waited = sysconf(_SC_NPROCESSORS_ONLN) > 1 &&
+                        syscall(SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0) == 0;
     lock.lock();
     if (!waited) {
       wake_.wait_for(lock, std::chrono::seconds(2), [&] { return stop_; });

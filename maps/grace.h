@@ -13,7 +13,8 @@ namespace waggle::maps {
 
 // Waits for grace periods on a thread of its own, as one takes milliseconds:
 // membarrier(MEMBARRIER_CMD_GLOBAL) is synchronize_rcu(), and programs run within RCU
-// readers. Where the kernel refuses it (nohz_full CPUs), two seconds stand in.
+// readers. Where the kernel refuses it (nohz_full CPUs) or skips the wait (one CPU), two
+// seconds stand in.
 class GracePeriod {
  public:
   GracePeriod();

@@ -39,6 +39,10 @@ int CompareEndpoint(const waggle_backend& left, const waggle_backend& right) {
   return order != 0 ? order : std::memcmp(&left.port_be, &right.port_be, sizeof(left.port_be));
 }
 
+absl::Span<const waggle_backend> InForce(const ArrayView& arrays, const waggle_list& list) {
+  return {arrays.backends + list.base, list.count};
+}
+
 waggle_frontend FrontendValue(const FrontendRow& row, uint32_t slot, uint32_t service_id) {
   waggle_frontend value{};
   value.slot = slot;
@@ -116,11 +120,10 @@ class Transaction {
 class Planner {
  public:
   Planner(const ServiceRows& rows, const ServiceState* in_force, const ArrayView& arrays,
-          PlanMode mode, Slots& slots)
+          Slots& slots)
       : rows_(rows),
         old_(in_force ? *in_force : kNothing),
         arrays_(arrays),
-        additive_(mode == PlanMode::kAdditive),
         transaction_(slots, rows.name) {}
 
   absl::StatusOr<Planned> Run() {
@@ -201,12 +204,7 @@ class Planner {
       if (!status.ok()) return status;
     }
     for (size_t l = 0; l < list_taken.size(); ++l) {
-      if (list_taken[l]) continue;
-      if (additive_) {
-        KeepList(old_port->lists[l], after);
-      } else {
-        LeaveList(old_port->lists[l]);
-      }
+      if (!list_taken[l]) LeaveList(old_port->lists[l]);
     }
     planned_.after.ports.push_back(std::move(after));
     return absl::OkStatus();
@@ -220,29 +218,6 @@ class Planner {
       }
     }
     return kNone;
-  }
-
-  absl::Span<const waggle_backend> InForce(const ListState& list) const {
-    return {arrays_.backends + list.list.base, list.list.count};
-  }
-
-  // The backends to have, with their owner filled in. In additive mode those in force
-  // stay beside the new ones.
-  std::vector<waggle_backend> WantedBackends(const ListRows& list, uint32_t id,
-                                             const ListState* old_list) const {
-    std::vector<waggle_backend> wanted = list.backends;
-    for (waggle_backend& backend : wanted)
-      backend.service_id = id;
-    if (!additive_ || !old_list) return wanted;
-    const auto in_force = InForce(*old_list);
-    std::vector<waggle_backend> both;
-    const auto less = [](const waggle_backend& left, const waggle_backend& right) {
-      return CompareEndpoint(left, right) < 0;
-    };
-    std::set_union(wanted.begin(), wanted.end(), in_force.begin(), in_force.end(),
-                   std::back_inserter(both), less);
-    if (both.size() > WAGGLE_MAX_LIST) return {in_force.begin(), in_force.end()};
-    return both;
   }
 
   // Does a frontend go from this list to another one of the Service?
@@ -262,17 +237,22 @@ class Planner {
     ListState after;
     after.list = wanted.list;
     after.list.service_id = after_port.id;
-    std::vector<waggle_backend> backends = WantedBackends(wanted, after_port.id, old_list);
+    std::vector<waggle_backend> backends = wanted.backends;
+    for (waggle_backend& backend : backends)
+      backend.service_id = after_port.id;
     if (backends.size() > WAGGLE_MAX_LIST) {
       return absl::ResourceExhaustedError(
           absl::StrCat("Service ", rows_.name.ToString(), " has ", backends.size(),
                        " backends for one frontend: a list holds ", WAGGLE_MAX_LIST));
     }
     after.list.count = static_cast<__u16>(backends.size());
-    if (!backends.empty()) after.list.fate = WAGGLE_FATE_FORWARD;
 
-    bool same = old_list && std::equal(backends.begin(), backends.end(), InForce(*old_list).begin(),
-                                       InForce(*old_list).end(), SameBackend);
+    bool same = false;
+    if (old_list) {
+      const auto in_force = InForce(arrays_, old_list->list);
+      same = std::equal(backends.begin(), backends.end(), in_force.begin(), in_force.end(),
+                        SameBackend);
+    }
     if (same) after.list.base = old_list->list.base;
     // Lists are switched before frontends move. One that goes to another list must not
     // see its old slot change under it, so what stays moves to a new slot then.
@@ -329,12 +309,7 @@ class Planner {
     }
     if (old_list == kNone) return absl::OkStatus();
     for (const FrontendRow& row : old_.ports[old_port].lists[old_list].frontends) {
-      if (kept.contains(row.key)) continue;
-      if (additive_ && !WantedAnywhere(row.key)) {
-        after.frontends.push_back(row);
-      } else {
-        DeleteUnlessWanted(row.key);
-      }
+      if (!kept.contains(row.key)) DeleteUnlessWanted(row.key);
     }
     return absl::OkStatus();
   }
@@ -363,18 +338,6 @@ class Planner {
     Retire(list);
   }
 
-  // Keeps in force what no other list takes over: one key has one row. A list of which
-  // nothing is left is no longer reachable.
-  void KeepList(const ListState& list, PortState& port) {
-    ListState kept = list;
-    std::erase_if(kept.frontends, [&](const FrontendRow& row) { return WantedAnywhere(row.key); });
-    if (kept.frontends.empty()) {
-      Retire(list);
-    } else {
-      port.lists.push_back(std::move(kept));
-    }
-  }
-
   void Retire(const ListState& list) {
     planned_.plan.retired.slots.push_back(list.slot);
     if (list.list.count > 0) {
@@ -383,15 +346,6 @@ class Planner {
   }
 
   void LeavePort(const PortState& port) {
-    if (additive_) {
-      PortState kept;
-      kept.id = port.id;
-      kept.service = port.service;
-      for (const ListState& list : port.lists)
-        KeepList(list, kept);
-      planned_.after.ports.push_back(std::move(kept));
-      return;
-    }
     for (const ListState& list : port.lists)
       LeaveList(list);
     planned_.plan.service_deletes.push_back(port.id);
@@ -401,7 +355,6 @@ class Planner {
   const ServiceRows& rows_;
   const ServiceState& old_;
   const ArrayView& arrays_;
-  const bool additive_;
   Transaction transaction_;
   FrontendKeyMap<Place> places_;
   std::vector<bool> port_taken_;
@@ -418,6 +371,40 @@ void MoveAppend(std::vector<T>& to, std::vector<T>&& from) {
     return;
   }
   to.insert(to.end(), std::make_move_iterator(from.begin()), std::make_move_iterator(from.end()));
+}
+
+// Cuts a list down to the longest run of its backends that are still wanted.
+void CutList(const ListRows& wanted, const ArrayView& arrays, ListState& list, WritePlan& plan) {
+  const auto in_force = InForce(arrays, list.list);
+  const auto less = [](const waggle_backend& left, const waggle_backend& right) {
+    return CompareEndpoint(left, right) < 0;
+  };
+  uint32_t best = 0;
+  uint32_t best_at = 0;
+  uint32_t run = 0;
+  for (uint32_t i = 0; i < in_force.size(); ++i) {
+    const bool stays =
+        std::binary_search(wanted.backends.begin(), wanted.backends.end(), in_force[i], less);
+    run = stays ? run + 1 : 0;
+    if (run > best) {
+      best = run;
+      best_at = i + 1 - run;
+    }
+  }
+  if (best == list.list.count) return;
+  const uint32_t base = list.list.base;
+  const uint32_t tail = list.list.count - best_at - best;
+  if (best == 0) {
+    plan.retired.ranges.emplace_back(base, list.list.count);
+    list.list.fate = WAGGLE_FATE_REFUSE;
+    list.list.base = 0;
+  } else {
+    if (best_at > 0) plan.retired.ranges.emplace_back(base, best_at);
+    if (tail > 0) plan.retired.ranges.emplace_back(base + best_at + best, tail);
+    list.list.base = base + best_at;
+  }
+  list.list.count = static_cast<__u16>(best);
+  plan.list_stores.emplace_back(list.slot, list.list);
 }
 
 }  // namespace
@@ -469,16 +456,16 @@ void WritePlan::IndexNewKeys() {
 }
 
 absl::StatusOr<Planned> Plan(const ServiceRows& rows, const ServiceState* in_force,
-                             const ArrayView& arrays, PlanMode mode, Slots& slots) {
-  return Planner(rows, in_force, arrays, mode, slots).Run();
+                             const ArrayView& arrays, Slots& slots) {
+  return Planner(rows, in_force, arrays, slots).Run();
 }
 
-Planned PlanShrink(const ServiceRows& rows, const ServiceState& in_force) {
-  FrontendKeyMap<bool> wanted;
+Planned PlanShrink(const ServiceRows& rows, const ServiceState& in_force, const ArrayView& arrays) {
+  FrontendKeyMap<const ListRows*> wanted;
   for (const PortRows& port : rows.ports) {
     for (const ListRows& list : port.lists) {
       for (const FrontendRow& row : list.frontends)
-        wanted.emplace(row.key, true);
+        wanted.emplace(row.key, &list);
     }
   }
   Planned planned;
@@ -501,6 +488,7 @@ Planned PlanShrink(const ServiceRows& rows, const ServiceState& in_force) {
       }
       planned.plan.retired.frontends +=
           static_cast<uint32_t>(list.frontends.size() - rest.frontends.size());
+      CutList(*wanted.at(rest.frontends[0].key), arrays, rest, planned.plan);
       kept.lists.push_back(std::move(rest));
     }
     if (kept.lists.empty()) {

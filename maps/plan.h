@@ -51,11 +51,6 @@ struct WritePlan {
   size_t deletes_indexed_ = 0;
 };
 
-enum class PlanMode {
-  kExact,     // afterwards the Service has just these rows
-  kAdditive,  // part of the input is unknown: nothing is taken out of force
-};
-
 struct Planned {
   WritePlan plan;
   ServiceState after;  // in force once the plan was applied
@@ -64,11 +59,14 @@ struct Planned {
 // `in_force` may be null. ResourceExhausted names the map, the flag and the Service;
 // nothing is taken from `slots` then.
 absl::StatusOr<Planned> Plan(const ServiceRows& rows, const ServiceState* in_force,
-                             const ArrayView& arrays, PlanMode mode, Slots& slots);
+                             const ArrayView& arrays, Slots& slots);
 
-// For a Service that found no room: takes out of force the frontends that it no longer
-// wants, which others may want now, and leaves the rest as it is. Needs no room itself.
-Planned PlanShrink(const ServiceRows& rows, const ServiceState& in_force);
+// For a Service that found no room: takes out of force what it no longer wants, and
+// needs no room for that. Frontends go, which others may want now. A list that holds
+// backends which are gone is cut down to the longest run of those that are not, so that
+// nothing is sent to a pod that left.
+Planned PlanShrink(const ServiceRows& rows, const ServiceState& in_force,
+                   const ArrayView& arrays);
 
 // Takes all of a Service out of force.
 WritePlan PlanRemoval(const ServiceState& in_force);

@@ -157,7 +157,7 @@ class Hammer : public ::testing::Test {
       }
       const ServiceRows rows = Compile(wanted);
       const ServiceState* state = present[service] ? &states[service] : nullptr;
-      auto planned = Plan(rows, state, store->arrays(), PlanMode::kExact, slots);
+      auto planned = Plan(rows, state, store->arrays(), slots);
       while (absl::IsResourceExhausted(planned.status())) {
         ++done.waits;
         if (!slots.in_quarantine()) {
@@ -166,7 +166,7 @@ class Hammer : public ::testing::Test {
         }
         periods.Wait(periods.completed() + 1 > newest ? newest : periods.completed() + 1);
         writer.ClearLists(slots.Reclaim(periods.completed()));
-        planned = Plan(rows, state, store->arrays(), PlanMode::kExact, slots);
+        planned = Plan(rows, state, store->arrays(), slots);
       }
       ASSERT_TRUE(planned.ok()) << planned.status();
       ASSERT_TRUE(writer.Apply(planned->plan).ok());

@@ -28,6 +28,7 @@ namespace {
 
 // So many problems are logged one by one; the rest is counted. `waggle plan` shows all.
 constexpr size_t kMaxProblemLines = 50;
+constexpr size_t kMaxNames = 10;
 
 uint64_t BoottimeNs() {
   timespec now{};
@@ -52,6 +53,7 @@ class Agent {
   absl::Status PutInForce();
   void AfterReconcile(const absl::Status& status);
   void LogProblems();
+  void LogWritten();
   void DescribeSelf();
   void Tick();
   loader::SocketLb mode() const { return options_.datapath.socket_lb; }
@@ -67,7 +69,7 @@ class Agent {
   std::unique_ptr<maps::MapStore> store_;
   std::unique_ptr<Reconciler> reconciler_;
   bool in_force_ = false;
-  bool must_retry_ = false;
+  std::string refusal_;  // what the kernel said last, while it must be retried
 };
 
 absl::Status Agent::Watch(int fd) {
@@ -88,6 +90,8 @@ absl::Status Agent::Start(k8s::Source* source) {
   absl::StatusOr<os::UniqueFd> lock = loader::LockPins(options_.datapath.pin_path);
   if (!lock.ok()) return lock.status();
   lock_ = *std::move(lock);
+  // Its events wait in the queue; a path that is not there must not touch the pins.
+  if (absl::Status status = source->Start(&queue_); !status.ok()) return status;
   if (absl::Status status = maps::MarkStarting(options_.datapath.pin_path); !status.ok()) {
     return status;
   }
@@ -128,10 +132,10 @@ absl::Status Agent::Start(k8s::Source* source) {
   for (const int fd : {signals_.get(), timer_.get(), queue_.event_fd(), grace_.event_fd()}) {
     if (absl::Status status = Watch(fd); !status.ok()) return status;
   }
-  return source->Start(&queue_);
+  return absl::OkStatus();
 }
 
-// The counters say what this agent did; a reader sees the version before the rest.
+// The counters say what this agent does from now on.
 void Agent::DescribeSelf() {
   waggle_agent& row = *store_->agent();
   waggle_agent fresh{};
@@ -189,15 +193,29 @@ void Agent::LogProblems() {
   if (lines > kMaxProblemLines) spdlog::warn("… and {} more", lines - kMaxProblemLines);
 }
 
+void Agent::LogWritten() {
+  const Reconciler::Written written = reconciler_->TakeWritten();
+  for (const ServiceName& name : written.changed) spdlog::debug("in force: {}", name.ToString());
+  if (written.removed.empty()) return;
+  std::string names;
+  for (size_t i = 0; i < std::min(written.removed.size(), kMaxNames); ++i) {
+    names += " " + written.removed[i].ToString();
+  }
+  if (written.removed.size() > kMaxNames) names += " …";
+  spdlog::info("removed {} Services:{}", written.removed.size(), names);
+}
+
 void Agent::AfterReconcile(const absl::Status& status) {
+  LogWritten();
   LogProblems();
-  if (status.ok() == !must_retry_) return;
-  must_retry_ = !status.ok();
-  if (must_retry_) {
-    spdlog::error("{}; what is in force stays, trying again each second",
-                  std::string(status.message()));
-  } else {
+  const std::string refusal = status.ok() ? "" : std::string(status.message());
+  if (!refusal.empty() && refusal != refusal_) {
+    spdlog::error("{}; what is in force stays, trying again each second", refusal);
+    refusal_ = refusal;
+  }
+  if (!refusal_.empty() && !reconciler_->must_retry()) {
     spdlog::info("the maps can be written again");
+    refusal_.clear();
   }
 }
 
@@ -205,7 +223,7 @@ void Agent::Tick() {
   uint64_t expirations = 0;
   [[maybe_unused]] const ssize_t ignored = read(timer_.get(), &expirations, sizeof(expirations));
   store_->agent()->heartbeat_ns = BoottimeNs();
-  if (must_retry_) AfterReconcile(reconciler_->Retry());
+  if (reconciler_->must_retry()) AfterReconcile(reconciler_->Retry());
 }
 
 absl::Status Agent::Loop() {
@@ -227,7 +245,9 @@ absl::Status Agent::Loop() {
         AfterReconcile(reconciler_->GraceOver(grace_.completed()));
       }
     }
-    if (!in_force_ && reconciler_->ready()) {
+    // Maps whose content was lost are put in force only when they are whole again.
+    const bool whole = !datapath_->content_lost() || reconciler_->complete();
+    if (!in_force_ && reconciler_->ready() && whole) {
       if (absl::Status status = PutInForce(); !status.ok()) return status;
     }
   }

@@ -21,30 +21,37 @@ Reconciler::Reconciler(std::string node_name, const maps::Sizes& sizes, maps::Ma
       grace_(std::move(grace)) {}
 
 absl::Status Reconciler::Adopt() {
+  if (absl::Status status = ReadKernel(); !status.ok()) return status;
+  protection_.Adopt(maps::Decompile(tables_, store_->arrays()));
+  return absl::OkStatus();
+}
+
+absl::Status Reconciler::ReadKernel() {
   absl::StatusOr<maps::RawTables> raw = store_->Read();
   if (!raw.ok()) return raw.status();
   maps::CheckedTables checked = maps::CheckTables(*raw, store_->arrays());
   tables_ = std::move(checked.tables);
-  pin_problems_ = std::move(checked.problems);
-  problems_changed_ = true;
+  ReplaceProblems(pin_problems_, std::move(checked.problems));
   slots_ = maps::Slots(sizes_);
   slots_.Adopt(tables_);
   // What was in quarantine is forgotten now; a reader must not hold it any more when it
   // is used again.
   grace_.wait(grace_.request());
-  must_adopt_ = false;
+  must_read_ = false;
   return absl::OkStatus();
 }
 
 absl::Status Reconciler::CarryOver(const std::vector<ResolvedService>& services) {
+  if (services.empty()) return absl::OkStatus();
   maps::WritePlan total;
   for (const ResolvedService& service : services) {
-    absl::StatusOr<maps::Planned> planned = maps::Plan(
-        maps::Compile(service), nullptr, store_->arrays(), maps::PlanMode::kExact, slots_);
+    absl::StatusOr<maps::Planned> planned =
+        maps::Plan(maps::Compile(service), nullptr, store_->arrays(), slots_);
     if (!planned.ok()) return planned.status();
     total.Append(std::move(planned->plan));
     tables_.services[service.name] = std::move(planned->after);
   }
+  protection_.Adopt(services);
   return Apply(total);
 }
 
@@ -54,11 +61,8 @@ absl::Status Reconciler::Handle(EventQueue::Batch batch) {
     for (ServiceName& name : objects_.Apply(change))
       dirty_.insert(std::move(name));
   }
-  if (batch.problems) {
-    source_problems_ = *std::move(batch.problems);
-    problems_changed_ = true;
-  }
-  if (batch.synced && (!synced_ || *batch.synced != complete_)) {
+  if (batch.problems) ReplaceProblems(source_problems_, *std::move(batch.problems));
+  if (batch.synced && (!synced_ || (*batch.synced && !complete_))) {
     synced_ = true;
     complete_ = *batch.synced;
     MarkAll();
@@ -71,9 +75,11 @@ absl::Status Reconciler::Retry() {
 }
 
 absl::Status Reconciler::GraceOver(uint64_t epoch) {
-  if (must_adopt_) return absl::OkStatus();
+  if (must_read_) return absl::OkStatus();
+  const auto used = [this] { return slots_.backends().used() + slots_.lists().used(); };
+  const uint32_t before = used();
   writer_.ClearLists(slots_.Reclaim(epoch));
-  if (left_out_.empty()) return absl::OkStatus();
+  if (left_out_.empty() || used() == before) return absl::OkStatus();
   dirty_.insert(left_out_.begin(), left_out_.end());
   return Reconcile();
 }
@@ -88,113 +94,140 @@ void Reconciler::MarkAll() {
 
 absl::Status Reconciler::RemoveStrays() {
   if (tables_.stray_frontends.empty() && tables_.stray_services.empty()) return absl::OkStatus();
-  absl::Status status = Apply(maps::PlanStrays(tables_));
-  if (!status.ok()) return status;
+  if (absl::Status status = Apply(maps::PlanStrays(tables_)); !status.ok()) return status;
   tables_.stray_frontends.clear();
   tables_.stray_services.clear();
-  pin_problems_.clear();
-  problems_changed_ = true;
+  ReplaceProblems(pin_problems_, {});
+  // Their slots count as free already.
+  grace_.wait(grace_.request());
   return absl::OkStatus();
 }
 
 absl::Status Reconciler::Apply(const maps::WritePlan& plan) {
   if (plan.empty()) return absl::OkStatus();
   if (absl::Status status = writer_.Apply(plan); !status.ok()) {
-    must_adopt_ = true;
+    must_read_ = true;
     return status;
   }
   if (!plan.retired.empty()) slots_.Retire(plan.retired, grace_.request());
   return absl::OkStatus();
 }
 
-// Who has which frontend is settled for all first, as one Service can take a frontend
-// from another; then each is planned once.
-absl::btree_map<ServiceName, Reconciler::Decided> Reconciler::Decide(ServiceSet work) {
-  absl::btree_map<ServiceName, Decided> decided;
-  while (!work.empty()) {
-    const ServiceName name = *work.begin();
-    work.erase(work.begin());
-    Decided& entry = decided[name];
-    const std::optional<ServiceInput> input = objects_.Find(name);
-    if (!input) {
-      entry = Decided{};
-      for (ServiceName& other : claims_.Release(name))
-        work.insert(std::move(other));
-      continue;
-    }
-    ++store_->agent()->services_resolved;
-    Resolution resolution = Resolve(*input);
-    Claims::Outcome outcome =
-        claims_.Claim(std::move(resolution.service), input->service->created_s);
-    entry.known = true;
-    entry.service = std::move(outcome.service);
-    entry.problems = std::move(resolution.problems);
-    entry.problems.insert(entry.problems.end(), outcome.problems.begin(), outcome.problems.end());
-    for (ServiceName& other : outcome.affected)
-      work.insert(std::move(other));
+Reconciler::ServicePlan Reconciler::PlanService(const ServiceName& name, Settled settled) {
+  ServicePlan result;
+  result.name = name;
+  const auto in_force = tables_.services.find(name);
+  const maps::ServiceState* state =
+      in_force == tables_.services.end() ? nullptr : &in_force->second;
+  left_out_.erase(name);
+  if (settled.service.ports.empty()) {
+    if (state) result.plan = maps::PlanRemoval(*state);
+    SetProblems(name, std::move(settled.problems));
+    return result;
   }
-  return decided;
-}
-
-absl::Status Reconciler::Reconcile() {
-  if (!synced_) return absl::OkStatus();
-  if (must_adopt_) {
-    if (absl::Status status = Adopt(); !status.ok()) return status;
-    MarkAll();
-  }
-  if (absl::Status status = RemoveStrays(); !status.ok()) return status;
-
-  maps::WritePlan total;
-  std::vector<std::pair<ServiceName, maps::ServiceState>> after;
-  for (auto& [name, entry] : Decide(std::exchange(dirty_, {}))) {
-    const auto in_force = tables_.services.find(name);
-    const maps::ServiceState* state =
-        in_force == tables_.services.end() ? nullptr : &in_force->second;
-    const bool exact = complete_ && !objects_.Incomplete(name);
-    left_out_.erase(name);
-    if (!entry.known) {
-      SetProblems(name, {});
-      if (!state || !exact) continue;
-      total.Append(maps::PlanRemoval(*state));
-      after.emplace_back(name, maps::ServiceState{});
-      continue;
-    }
-    const maps::ServiceRows rows = maps::Compile(entry.service);
-    absl::StatusOr<maps::Planned> planned =
-        maps::Plan(rows, state, store_->arrays(),
-                   exact ? maps::PlanMode::kExact : maps::PlanMode::kAdditive, slots_);
-    if (!planned.ok()) {
-      left_out_.insert(name);
-      if (state && exact) {
-        maps::Planned shrunk = maps::PlanShrink(rows, *state);
-        total.Append(std::move(shrunk.plan));
-        after.emplace_back(name, std::move(shrunk.after));
-      }
-      entry.problems.push_back({{"Service", name.ns, name.name},
+  const maps::ServiceRows rows = maps::Compile(settled.service);
+  absl::StatusOr<maps::Planned> planned = maps::Plan(rows, state, store_->arrays(), slots_);
+  if (planned.ok()) {
+    result.plan = std::move(planned->plan);
+    result.after = std::move(planned->after);
+  } else {
+    left_out_.insert(name);
+    settled.problems.push_back({{"Service", name.ns, name.name},
                                 "",
                                 "",
                                 ProblemReason::kFull,
                                 std::string(planned.status().message())});
-      SetProblems(name, std::move(entry.problems));
+    if (state) {
+      maps::Planned shrunk = maps::PlanShrink(rows, *state, store_->arrays());
+      result.plan = std::move(shrunk.plan);
+      result.after = std::move(shrunk.after);
+    }
+  }
+  SetProblems(name, std::move(settled.problems));
+  return result;
+}
+
+void Reconciler::Accept(ServicePlan plan) {
+  const bool removed = plan.after.ports.empty();
+  if (removed) {
+    if (tables_.services.erase(plan.name) == 0) return;
+  } else {
+    tables_.services[plan.name] = std::move(plan.after);
+  }
+  (removed ? written_.removed : written_.changed).push_back(std::move(plan.name));
+}
+
+absl::Status Reconciler::ApplyTogether(std::vector<ServicePlan> plans) {
+  maps::WritePlan total;
+  for (ServicePlan& plan : plans)
+    total.Append(std::move(plan.plan));
+  if (absl::Status status = Apply(total); !status.ok()) return status;
+  for (ServicePlan& plan : plans)
+    Accept(std::move(plan));
+  return absl::OkStatus();
+}
+
+// After a refusal: one Service that the kernel will not have must not stop the others.
+// What gives up frontends goes first, as others may take them.
+absl::Status Reconciler::ApplyOneByOne(std::vector<ServicePlan> plans) {
+  std::stable_partition(plans.begin(), plans.end(), [](const ServicePlan& plan) {
+    return !plan.plan.frontend_deletes.empty();
+  });
+  absl::Status first;
+  for (ServicePlan& plan : plans) {
+    absl::Status status = Apply(plan.plan);
+    if (status.ok()) {
+      Accept(std::move(plan));
       continue;
     }
-    SetProblems(name, std::move(entry.problems));
-    total.Append(std::move(planned->plan));
-    after.emplace_back(name, std::move(planned->after));
-  }
-  const bool freed = !total.retired.empty();
-  if (absl::Status status = Apply(total); !status.ok()) return status;
-  for (auto& [name, state] : after) {
-    if (state.ports.empty()) {
-      tables_.services.erase(name);
-    } else {
-      tables_.services[name] = std::move(state);
+    left_out_.insert(plan.name);
+    std::vector<Problem> problems;
+    if (const auto known = service_problems_.find(plan.name); known != service_problems_.end()) {
+      problems = known->second;
     }
+    problems.push_back({{"Service", plan.name.ns, plan.name.name},
+                        "",
+                        "",
+                        ProblemReason::kRefused,
+                        std::string(status.message())});
+    SetProblems(plan.name, std::move(problems));
+    if (first.ok()) first = std::move(status);
   }
+  return first;
+}
+
+absl::Status Reconciler::Reconcile() {
+  if (!synced_) return absl::OkStatus();
+  const bool careful = must_read_;
+  if (must_read_) {
+    if (absl::Status status = ReadKernel(); !status.ok()) {
+      must_read_ = true;
+      return status;
+    }
+    MarkAll();
+  }
+  if (complete_) {
+    if (absl::Status status = RemoveStrays(); !status.ok()) return status;
+  }
+
+  std::vector<ServicePlan> plans;
+  bool freed = false;
+  for (auto& [name, settled] :
+       Settle({objects_, claims_, protection_, complete_}, std::exchange(dirty_, {}), &resolved_)) {
+    ServicePlan plan = PlanService(name, std::move(settled));
+    if (plan.plan.empty()) continue;
+    freed = freed || !plan.plan.retired.empty();
+    plans.push_back(std::move(plan));
+  }
+  store_->agent()->services_resolved = resolved_;
+  const absl::Status status =
+      careful ? ApplyOneByOne(std::move(plans)) : ApplyTogether(std::move(plans));
+  if (!status.ok() && !careful) return status;
   ready_ = true;
   PublishCounts();
-  // Hash rows are free at once; slots and ranges come with the grace period. Each round
-  // that goes on frees something, so this ends.
+  if (!status.ok()) return status;
+  // Hash rows are free at once; slots and ranges come with the grace period. Ends: what
+  // found no room gives up only what it no longer wants, and that but once.
   if (freed && !left_out_.empty()) {
     dirty_ = left_out_;
     return Reconcile();
@@ -202,15 +235,25 @@ absl::Status Reconciler::Reconcile() {
   return absl::OkStatus();
 }
 
+void Reconciler::ReplaceProblems(std::vector<Problem>& known, std::vector<Problem> now) {
+  std::sort(known.begin(), known.end());
+  std::sort(now.begin(), now.end());
+  std::set_difference(now.begin(), now.end(), known.begin(), known.end(),
+                      std::back_inserter(problem_changes_.appeared));
+  std::set_difference(known.begin(), known.end(), now.begin(), now.end(),
+                      std::back_inserter(problem_changes_.cleared));
+  known = std::move(now);
+}
+
 void Reconciler::SetProblems(const ServiceName& name, std::vector<Problem> problems) {
-  const auto known = service_problems_.find(name);
-  if (known == service_problems_.end() ? problems.empty() : known->second == problems) return;
-  problems_changed_ = true;
-  if (problems.empty()) {
-    service_problems_.erase(known);
-  } else {
-    service_problems_[name] = std::move(problems);
-  }
+  const auto found = service_problems_.find(name);
+  if (found == service_problems_.end() && problems.empty()) return;
+  std::vector<Problem>& known =
+      found == service_problems_.end() ? service_problems_[name] : found->second;
+  service_problem_count_ += problems.size();
+  service_problem_count_ -= known.size();
+  ReplaceProblems(known, std::move(problems));
+  if (known.empty()) service_problems_.erase(name);
 }
 
 std::vector<Problem> Reconciler::problems() const {
@@ -223,27 +266,24 @@ std::vector<Problem> Reconciler::problems() const {
   return all;
 }
 
+// A problem that went and came back in between is none of both.
 ProblemChanges Reconciler::TakeProblemChanges() {
+  ProblemChanges all = std::exchange(problem_changes_, {});
+  std::sort(all.appeared.begin(), all.appeared.end());
+  std::sort(all.cleared.begin(), all.cleared.end());
   ProblemChanges changes;
-  if (!problems_changed_) return changes;
-  problems_changed_ = false;
-  std::vector<Problem> now = problems();
-  std::set_difference(now.begin(), now.end(), reported_.begin(), reported_.end(),
-                      std::back_inserter(changes.appeared));
-  std::set_difference(reported_.begin(), reported_.end(), now.begin(), now.end(),
-                      std::back_inserter(changes.cleared));
-  reported_ = std::move(now);
-  PublishCounts();
+  std::set_difference(all.appeared.begin(), all.appeared.end(), all.cleared.begin(),
+                      all.cleared.end(), std::back_inserter(changes.appeared));
+  std::set_difference(all.cleared.begin(), all.cleared.end(), all.appeared.begin(),
+                      all.appeared.end(), std::back_inserter(changes.cleared));
+  if (!all.appeared.empty() || !all.cleared.empty()) PublishCounts();
   return changes;
 }
 
 void Reconciler::PublishCounts() {
   waggle_agent& row = *store_->agent();
   row.services_left_out = static_cast<uint32_t>(left_out_.size());
-  size_t count = source_problems_.size() + pin_problems_.size();
-  for (const auto& [name, problems] : service_problems_)
-    count += problems.size();
-  row.problems = static_cast<uint32_t>(count);
+  row.problems = static_cast<uint32_t>(source_problems_.size() + service_problem_count_);
   row.sources_incomplete = complete_ ? 0 : 1;
 }
 

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <functional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/container/btree_map.h"
@@ -16,6 +17,8 @@
 #include "maps/writer.h"
 #include "userspace/agent/claims.h"
 #include "userspace/agent/event_queue.h"
+#include "userspace/agent/protection.h"
+#include "userspace/agent/settle.h"
 #include "userspace/agent/store.h"
 
 namespace waggle::agent {
@@ -39,50 +42,64 @@ class Reconciler {
   Reconciler(std::string node_name, const maps::Sizes& sizes, maps::MapStore* store,
              GraceHooks grace);
 
-  // Reads what the kernel holds and takes it as in force. Once, before anything else,
-  // and again by itself after a failed write.
+  // Reads what the kernel holds and takes it as in force, and as protected until the
+  // sources are complete. Once, before anything else.
   absl::Status Adopt();
   // Writes Services as they are, without a store: maps that were made anew in another
   // size get the content of the old ones. ResourceExhausted names what is too small.
   absl::Status CarryOver(const std::vector<ResolvedService>& services);
 
   // Takes the batch and, once a source has handed over all it had at the start, makes
-  // the maps follow. An error means that the kernel refused a write: everything is
-  // retried by Retry(), which the caller calls after a pause.
+  // the maps follow. An error means that the kernel refused a write: the caller calls
+  // Retry() after a pause, as long as must_retry() says so.
   absl::Status Handle(EventQueue::Batch batch);
   absl::Status Retry();
+  bool must_retry() const { return must_read_; }
   // A grace period is over.
   absl::Status GraceOver(uint64_t epoch);
 
-  // True once everything known was written for the first time.
+  // True once everything known was tried for the first time; what found no room, or was
+  // refused by the kernel, is a problem of its Service.
   bool ready() const { return ready_; }
-  // A source has not yet delivered a complete list: nothing is removed.
-  bool incomplete() const { return !complete_; }
+  // Every source has delivered a complete list: what is not in it may be removed.
+  bool complete() const { return complete_; }
   size_t services_in_force() const { return tables_.services.size(); }
 
   // All problems in force, sorted, and what changed since the last call.
   std::vector<Problem> problems() const;
   ProblemChanges TakeProblemChanges();
+  // Services that were changed and removed in the kernel since the last call.
+  struct Written {
+    std::vector<ServiceName> changed;
+    std::vector<ServiceName> removed;
+  };
+  Written TakeWritten() { return std::exchange(written_, {}); }
 
  private:
   using ServiceSet = absl::btree_set<ServiceName>;
 
-  struct Decided {
-    bool known = false;  // in the store; else to be removed
-    ResolvedService service;
-    std::vector<Problem> problems;
+  struct ServicePlan {
+    ServiceName name;
+    maps::WritePlan plan;
+    maps::ServiceState after;
   };
 
   absl::Status Reconcile();
-  absl::btree_map<ServiceName, Decided> Decide(ServiceSet work);
+  absl::Status ReadKernel();
+  ServicePlan PlanService(const ServiceName& name, Settled settled);
+  absl::Status ApplyTogether(std::vector<ServicePlan> plans);
+  absl::Status ApplyOneByOne(std::vector<ServicePlan> plans);
   absl::Status Apply(const maps::WritePlan& plan);
+  void Accept(ServicePlan plan);
   void MarkAll();
   absl::Status RemoveStrays();
   void SetProblems(const ServiceName& name, std::vector<Problem> problems);
+  void ReplaceProblems(std::vector<Problem>& known, std::vector<Problem> now);
   void PublishCounts();
 
   Store objects_;
   Claims claims_;
+  Protection protection_;
   maps::Sizes sizes_;
   maps::MapStore* store_;
   maps::Writer writer_;
@@ -94,13 +111,15 @@ class Reconciler {
   bool synced_ = false;
   bool complete_ = false;
   bool ready_ = false;
-  bool must_adopt_ = false;  // a write failed: what is in force is not known
+  bool must_read_ = false;  // a write failed: what is in force is not known
+  Written written_;
+  uint64_t resolved_ = 0;
 
   std::vector<Problem> source_problems_;
   std::vector<Problem> pin_problems_;
   absl::btree_map<ServiceName, std::vector<Problem>> service_problems_;
-  std::vector<Problem> reported_;
-  bool problems_changed_ = false;
+  size_t service_problem_count_ = 0;
+  ProblemChanges problem_changes_;
 };
 
 }  // namespace waggle::agent

@@ -1,14 +1,10 @@
 #include "userspace/cli/plan.h"
 
 #include <algorithm>
-#include <deque>
-#include <map>
-#include <optional>
+#include <cstdint>
 #include <utility>
 
-#include "userspace/agent/claims.h"
-#include "userspace/agent/resolve.h"
-#include "userspace/agent/store.h"
+#include "userspace/agent/settle.h"
 
 namespace waggle::cli {
 
@@ -18,28 +14,14 @@ Plan MakePlan(const std::vector<k8s::ObjectChange>& objects, const std::string& 
     store.Apply(change);
 
   agent::Claims claims;
-  std::map<ServiceName, Plan> settled;
+  agent::Protection nothing;  // no pins are looked at
   const std::vector<ServiceName> names = store.Services();
-  std::deque<ServiceName> waiting(names.begin(), names.end());
-  // Ends: a Service that claims what it claimed before affects nobody.
-  while (!waiting.empty()) {
-    const ServiceName name = std::move(waiting.front());
-    waiting.pop_front();
-    const std::optional<agent::ServiceInput> input = store.Find(name);
-    agent::Resolution resolution = agent::Resolve(*input);
-    agent::Claims::Outcome outcome =
-        claims.Claim(std::move(resolution.service), input->service->created_s);
-    Plan& part = settled[name];
-    part.services = {std::move(outcome.service)};
-    part.problems = std::move(resolution.problems);
-    part.problems.insert(part.problems.end(), outcome.problems.begin(), outcome.problems.end());
-    waiting.insert(waiting.end(), outcome.affected.begin(), outcome.affected.end());
-  }
-
+  uint64_t resolved = 0;
   Plan plan;
-  for (auto& [name, part] : settled) {
-    if (!part.services[0].ports.empty()) plan.services.push_back(std::move(part.services[0]));
-    plan.problems.insert(plan.problems.end(), part.problems.begin(), part.problems.end());
+  for (auto& [name, settled] :
+       agent::Settle({store, claims, nothing}, {names.begin(), names.end()}, &resolved)) {
+    if (!settled.service.ports.empty()) plan.services.push_back(std::move(settled.service));
+    plan.problems.insert(plan.problems.end(), settled.problems.begin(), settled.problems.end());
   }
   std::sort(plan.problems.begin(), plan.problems.end());
   return plan;

@@ -20,6 +20,8 @@ std::string_view ProblemReasonName(ProblemReason reason) {
       return "unsupported";
     case ProblemReason::kFull:
       return "full";
+    case ProblemReason::kRefused:
+      return "refused";
   }
   return "unknown";
 }

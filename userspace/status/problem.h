@@ -26,6 +26,7 @@ enum class ProblemReason : uint8_t {
   kConflict,     // another object has the same claim and wins
   kUnsupported,  // valid, but this version of Waggle does not serve it
   kFull,         // a map has no room for it
+  kRefused,      // the kernel refused to take it
 };
 std::string_view ProblemReasonName(ProblemReason reason);
 

@@ -203,7 +203,7 @@ TEST(Reconciler, ServiceDeletedWhileAwayGoesWithTheFirstCompleteList) {
   EXPECT_THAT(node.InForce(), SizeIs(2));
   node.Handle(Batch({}, false));  // part of the manifests cannot be read
   EXPECT_THAT(node.InForce(), SizeIs(2));
-  EXPECT_TRUE(node.reconciler->incomplete());
+  EXPECT_FALSE(node.reconciler->complete());
   node.Handle(Batch({}, true));
   EXPECT_THAT(node.InForce(), ElementsAre("web 10.96.0.1:80 refuse"));
 }
@@ -223,6 +223,111 @@ TEST(Reconciler, IncompleteListAddsAndNeverTakesAway) {
   node.Handle(Batch({}, true));
   EXPECT_THAT(node.InForce(),
               ElementsAre("new 10.96.0.2:80 refuse", "web 10.96.0.1:80 forward 10.1.0.9:8080"));
+}
+
+// While part of the input is unknown, what this agent has itself seen come and go goes.
+TEST(Reconciler, IncompleteListLetsGoOfWhatWasSeenInThisRun) {
+  Node node;
+  node.Handle(Batch({ServiceChange("web", {"10.96.0.1"}), SliceChange("web", {"10.1.0.1"})}, true));
+  node.Restart();
+  node.Handle(
+      Batch({ServiceChange("web", {"10.96.0.1"}), SliceChange("web", {"10.1.0.2"})}, false));
+  EXPECT_THAT(node.InForce(), ElementsAre("web 10.96.0.1:80 forward 10.1.0.1:8080 10.1.0.2:8080"));
+  for (const char* ip : {"10.1.0.3", "10.1.0.4"}) {
+    node.Handle(Batch({SliceChange("web", {ip}), ServiceChange("new", {"10.96.0.2"})}));
+  }
+  EXPECT_THAT(node.InForce(), ElementsAre("new 10.96.0.2:80 refuse",
+                                          "web 10.96.0.1:80 forward 10.1.0.1:8080 10.1.0.4:8080"));
+  node.Handle(Batch({Gone(k8s::ObjectKind::kService, "new")}));
+  EXPECT_THAT(node.InForce(), SizeIs(1));
+}
+
+// A Service that is kept for an unreadable file holds its address against a new claimant,
+// until its own source has spoken; nothing else waits for that.
+TEST(Reconciler, KeptServiceAndNewClaimantOfItsAddress) {
+  for (const int others : {0, 10}) {  // below and above the size of a batch
+    Node node;
+    node.Handle(
+        Batch({ServiceChange("web", {"10.96.0.1"}), SliceChange("web", {"10.1.0.1"})}, true));
+    node.Restart();
+    std::vector<k8s::ObjectChange> changes = {ServiceChange("web2", {"10.96.0.1"}, 80, 5)};
+    for (int i = 0; i < others; ++i) {
+      changes.push_back(ServiceChange("s" + std::to_string(i), {"10.96.1." + std::to_string(i)}));
+    }
+    node.Handle(Batch(std::move(changes), false));
+    EXPECT_TRUE(node.reconciler->ready());
+    EXPECT_THAT(node.InForce(), SizeIs(static_cast<size_t>(others) + 1));
+    EXPECT_THAT(node.InForce().back(), "web 10.96.0.1:80 forward 10.1.0.1:8080");
+    ASSERT_THAT(node.reconciler->problems(), SizeIs(1));
+    EXPECT_THAT(node.reconciler->problems()[0].ToString(), HasSubstr("Service default/web2"));
+    node.Handle(Batch({}, true));
+    EXPECT_THAT(node.InForce().back(), "web2 10.96.0.1:80 refuse");
+    EXPECT_THAT(node.reconciler->problems(), IsEmpty());
+  }
+}
+
+TEST(Reconciler, RetriesUntilTheKernelTakesIt) {
+  Node node;
+  node.kernel.fail_in = 1;
+  EXPECT_FALSE(node.reconciler->Handle(Batch({ServiceChange("web", {"10.96.0.1"})}, true)).ok());
+  EXPECT_TRUE(node.reconciler->must_retry());
+  for (int i = 0; i < 3; ++i) {
+    node.kernel.fail_in = 1;
+    EXPECT_FALSE(node.reconciler->Retry().ok());
+    // A grace period that ends in between changes nothing about that.
+    EXPECT_TRUE(node.reconciler->GraceOver(node.epoch).ok());
+    EXPECT_TRUE(node.reconciler->must_retry());
+  }
+  EXPECT_TRUE(node.reconciler->Retry().ok());
+  EXPECT_FALSE(node.reconciler->must_retry());
+  EXPECT_THAT(node.InForce(), ElementsAre("web 10.96.0.1:80 refuse"));
+}
+
+TEST(Reconciler, ServiceThatTheKernelRefusesDoesNotStopTheOthers) {
+  Node node;
+  node.kernel.fail_in = 1;
+  EXPECT_FALSE(
+      node.reconciler
+          ->Handle(Batch({ServiceChange("a", {"10.96.0.1"}), ServiceChange("b", {"10.96.0.2"}),
+                          ServiceChange("c", {"10.96.0.3"})},
+                         true))
+          .ok());
+  node.kernel.fail_in = 1;  // of the first Service of the next try
+  EXPECT_FALSE(node.reconciler->Retry().ok());
+  EXPECT_TRUE(node.reconciler->ready());
+  EXPECT_THAT(node.InForce(), ElementsAre("b 10.96.0.2:80 refuse", "c 10.96.0.3:80 refuse"));
+  ASSERT_THAT(node.reconciler->problems(), SizeIs(1));
+  EXPECT_THAT(node.reconciler->problems()[0].ToString(),
+              HasSubstr("Service default/a: refused: put: told to fail"));
+  EXPECT_TRUE(node.reconciler->Retry().ok());
+  EXPECT_THAT(node.InForce(), SizeIs(3));
+  EXPECT_THAT(node.reconciler->problems(), IsEmpty());
+}
+
+TEST(Reconciler, SaysWhatItChangedAndRemoved) {
+  Node node;
+  node.Handle(Batch({ServiceChange("a", {"10.96.0.1"}), ServiceChange("b", {"10.96.0.2"})}, true));
+  EXPECT_THAT(node.reconciler->TakeWritten().changed, SizeIs(2));
+  node.Handle(Batch({Gone(k8s::ObjectKind::kService, "a"), ServiceChange("b", {"10.96.0.2"})}));
+  const Reconciler::Written written = node.reconciler->TakeWritten();
+  EXPECT_THAT(written.changed, IsEmpty());
+  EXPECT_THAT(written.removed, ElementsAre(ServiceName{"default", "a"}));
+}
+
+TEST(Reconciler, EndpointThatLeftIsNotServedThoughTheMapIsFull) {
+  Node node({.frontends = 8, .services = 8, .backends = 4, .udp_flows = 16});
+  node.Handle(Batch({ServiceChange("web", {"10.96.0.1"}),
+                     SliceChange("web", {"10.1.0.1", "10.1.0.2", "10.1.0.3"})},
+                    true));
+  node.Handle(Batch({SliceChange("web", {"10.1.0.1", "10.1.0.2"})}));
+  EXPECT_THAT(node.InForce(), ElementsAre("web 10.96.0.1:80 forward 10.1.0.1:8080 10.1.0.2:8080"));
+  node.Handle(Batch({SliceChange("web", {"10.1.0.7", "10.1.0.8", "10.1.0.1"})}));
+  EXPECT_THAT(node.InForce(), ElementsAre("web 10.96.0.1:80 forward 10.1.0.1:8080"));
+  EXPECT_THAT(node.reconciler->problems(), SizeIs(1));
+  node.EndGrace();  // the ranges that were cut off are free now
+  EXPECT_THAT(node.InForce(),
+              ElementsAre("web 10.96.0.1:80 forward 10.1.0.1:8080 10.1.0.7:8080 10.1.0.8:8080"));
+  EXPECT_THAT(node.reconciler->problems(), IsEmpty());
 }
 
 TEST(Reconciler, UnreadableSliceProtectsItsServiceOnly) {

@@ -33,16 +33,15 @@ class ModelAgent {
   explicit ModelAgent(const Sizes& sizes = RoomySizes())
       : sizes_(sizes), store(sizes), slots(sizes) {}
 
-  absl::StatusOr<Planned> PlanFor(const ResolvedService& service,
-                                  PlanMode mode = PlanMode::kExact) {
+  absl::StatusOr<Planned> PlanFor(const ResolvedService& service) {
     const auto found = tables.services.find(service.name);
     return Plan(Compile(service), found == tables.services.end() ? nullptr : &found->second,
-                store.arrays(), mode, slots);
+                store.arrays(), slots);
   }
 
   // Plans and applies. Returns what was planned.
-  WritePlan Set(const ResolvedService& service, PlanMode mode = PlanMode::kExact) {
-    absl::StatusOr<Planned> planned = PlanFor(service, mode);
+  WritePlan Set(const ResolvedService& service) {
+    absl::StatusOr<Planned> planned = PlanFor(service);
     EXPECT_TRUE(planned.ok()) << planned.status();
     if (!planned.ok()) return {};
     Apply(planned->plan);
