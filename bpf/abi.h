@@ -163,7 +163,7 @@ struct waggle_udp_flow_key {
 
 /* udp_flows: value. */
 struct waggle_udp_flow {
-	__u64 last_ns;     /* CLOCK_MONOTONIC of the last datagram sent, nanoseconds */
+	__u64 last_ns;     /* CLOCK_MONOTONIC of the last datagram, to a second; nanoseconds */
 	__u8 addr[16];
 	__be16 port_be;
 	__u8 reserved[2];  /* zero */
@@ -172,6 +172,9 @@ struct waggle_udp_flow {
 
 /* A flow that was idle for this long is chosen anew, as conntrack's UDP stream timeout. */
 #define WAGGLE_UDP_IDLE_NS (120ULL * 1000 * 1000 * 1000)
+
+/* Answers stamp a flow when its last stamp is older than this. */
+#define WAGGLE_UDP_STAMP_NS (1000ULL * 1000 * 1000)
 
 /* stats: per-CPU array of __u64, indexed by enum waggle_reason. */
 enum waggle_reason {

@@ -89,6 +89,22 @@ static __always_inline int is_v4_mapped(const struct endpoint *at)
 	return high == 0 && middle == bpf_htonl(0xffff);
 }
 
+/* Is this the address that the socket is connected to? */
+static __always_inline int is_peer(struct bpf_sock *sk, const struct endpoint *to)
+{
+	/* Read first and kept apart: the verifier allows no arithmetic on a socket's pointer. */
+	volatile __u32 ip4 = sk->dst_ip4, ip6_0 = sk->dst_ip6[0], ip6_1 = sk->dst_ip6[1],
+		       ip6_2 = sk->dst_ip6[2], ip6_3 = sk->dst_ip6[3];
+	__u32 words[4];
+
+	if (sk->dst_port != to->port_be)
+		return 0;
+	__builtin_memcpy(words, to->addr, 16);
+	if (is_v4_mapped(to))
+		return ip4 == words[3];
+	return ip6_0 == words[0] && ip6_1 == words[1] && ip6_2 == words[2] && ip6_3 == words[3];
+}
+
 /* TCP and UDP in all their spellings; 0 for what is not ours. */
 static __always_inline __u8 service_protocol(const struct bpf_sock_addr *ctx)
 {
@@ -221,6 +237,8 @@ static __always_inline enum verdict on_connect(struct bpf_sock_addr *ctx, struct
 	frontend = *to;
 	if (svc.fate != WAGGLE_FATE_FORWARD) {
 		*changed = 1;
+		if (!waggle_config.have_set_retval)
+			forget_connection(sk); /* it will be connected to the loopback */
 		return fail(&svc, to);
 	}
 	backend = backend_at(&svc, random_index(&svc));
@@ -249,7 +267,7 @@ static __always_inline int choose_for_datagram(const struct service *svc, __u64 
 	__u64 last_ns;
 	__u32 index;
 
-	if (udp_flow_find(&key, chosen, &last_ns) == 0 && now_ns - last_ns <= WAGGLE_UDP_IDLE_NS &&
+	if (udp_flow_find(&key, chosen, &last_ns) == 0 && !udp_flow_idle(now_ns, last_ns) &&
 	    list_holds(svc, chosen->addr, chosen->port_be)) {
 		udp_flow_put(&key, chosen, now_ns);
 		return 0;
@@ -271,7 +289,6 @@ static __always_inline int choose_for_datagram(const struct service *svc, __u64 
 		}
 		index = index + 1 < svc->count ? index + 1 : 0;
 	}
-	count_reason(WAGGLE_REASON_UDP_REPLY_AMBIGUOUS);
 	udp_flow_put(&key, chosen, now_ns);
 	return 0;
 }
@@ -282,14 +299,14 @@ static __always_inline void on_direct_datagram(struct bpf_sock_addr *ctx, const 
 	__u64 cookie = bpf_get_socket_cookie(ctx);
 	struct waggle_udp_flow_key key = udp_flow_key(cookie, WAGGLE_UDP_REVERSE, to);
 	struct endpoint frontend;
-	__u64 last_ns;
+	__u64 last_ns, now_ns = bpf_ktime_get_ns();
 
 	if (udp_flow_find(&key, &frontend, &last_ns))
 		return;
 	/* The socket reached `to` through a Service before; the last way used decides. */
-	if (!same_endpoint(frontend.addr, frontend.port_be, to->addr, to->port_be))
+	if (udp_backend_taken(cookie, to, to, now_ns))
 		count_reason(WAGGLE_REASON_UDP_REPLY_AMBIGUOUS);
-	udp_flow_put(&key, to, bpf_ktime_get_ns());
+	udp_flow_put(&key, to, now_ns);
 }
 
 static __always_inline enum verdict on_sendmsg(struct bpf_sock_addr *ctx, struct endpoint *to,
@@ -304,15 +321,15 @@ static __always_inline enum verdict on_sendmsg(struct bpf_sock_addr *ctx, struct
 
 	if (service_protocol(ctx) != IPPROTO_UDP || !sk)
 		return PROCEED;
+	/*
+	 * send() on a connected v4-mapped socket comes here with the address that it is
+	 * connected to: a backend must not be translated a second time, and a socket that was
+	 * connected to a Service before we came takes answers from that address only.
+	 */
+	if (sk->state == SOCK_STATE_CONNECTED && is_peer(sk, to))
+		return PROCEED;
 	state = bpf_sk_storage_get(&sock_state, sk, NULL, 0);
 	if (state && state->protocol && sk->state == SOCK_STATE_CONNECTED) {
-		/*
-		 * send() on a connected v4-mapped socket comes here with the address that
-		 * connect() wrote: a backend must not be translated a second time.
-		 */
-		if (same_endpoint(to->addr, to->port_be, state->backend_addr,
-				  state->backend_port_be))
-			return PROCEED;
 		/* The Service it is connected to, named again: only that backend's answer would
 		 * be let in. */
 		if (same_endpoint(to->addr, to->port_be, state->frontend_addr,
@@ -360,6 +377,8 @@ static __always_inline enum verdict on_sendmsg(struct bpf_sock_addr *ctx, struct
 		return PROCEED; /* cannot be: the range lies inside the map */
 	}
 	*changed = 1;
+	if (udp_backend_taken(cookie, to, &frontend, now_ns))
+		count_reason(WAGGLE_REASON_UDP_REPLY_AMBIGUOUS);
 	key = udp_flow_key(cookie, WAGGLE_UDP_REVERSE, to);
 	udp_flow_put(&key, &frontend, now_ns);
 	count_reason(WAGGLE_REASON_DATAGRAM_TRANSLATED);
@@ -373,7 +392,7 @@ static __always_inline int on_recvmsg(struct bpf_sock_addr *ctx, struct endpoint
 	struct waggle_sock_state *state;
 	struct waggle_udp_flow_key key;
 	struct endpoint frontend = {};
-	__u64 last_ns;
+	__u64 last_ns, now_ns;
 
 	if (!sk)
 		return 0;
@@ -398,6 +417,13 @@ static __always_inline int on_recvmsg(struct bpf_sock_addr *ctx, struct endpoint
 		return 0;
 	if (same_endpoint(frontend.addr, frontend.port_be, from->addr, from->port_be))
 		return 0; /* reached directly */
+	/* Answers keep a conversation alive, as with conntrack; once a second is enough. */
+	now_ns = bpf_ktime_get_ns();
+	if ((__s64)(now_ns - last_ns) > (__s64)WAGGLE_UDP_STAMP_NS) {
+		udp_flow_put(&key, &frontend, now_ns);
+		key = udp_flow_key(key.cookie, WAGGLE_UDP_FORWARD, &frontend);
+		udp_flow_put(&key, from, now_ns);
+	}
 	*from = frontend;
 	count_reason(WAGGLE_REASON_REPLY_TRANSLATED);
 	return 1;

@@ -42,6 +42,12 @@ static __always_inline int udp_flow_find(const struct waggle_udp_flow_key *key, 
 	return flow->tag == waggle_udp_flow_tag(key, to->addr, to->port_be) ? 0 : -1;
 }
 
+/* Signed: another thread of the socket may have stamped the flow after `now_ns` was read. */
+static __always_inline int udp_flow_idle(__u64 now_ns, __u64 last_ns)
+{
+	return (__s64)(now_ns - last_ns) > (__s64)WAGGLE_UDP_IDLE_NS;
+}
+
 /* Records or refreshes the flow; an unchanged one is only stamped, in place. */
 static __always_inline void udp_flow_put(const struct waggle_udp_flow_key *key,
 					 const struct endpoint *to, __u64 now_ns)
@@ -73,7 +79,7 @@ static __always_inline int udp_backend_taken(__u64 cookie, const struct endpoint
 
 	if (udp_flow_find(&key, &other, &last_ns))
 		return 0;
-	if (now_ns - last_ns > WAGGLE_UDP_IDLE_NS)
+	if (udp_flow_idle(now_ns, last_ns))
 		return 0;
 	return !same_endpoint(other.addr, other.port_be, frontend->addr, frontend->port_be);
 }
