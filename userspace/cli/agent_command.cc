@@ -3,7 +3,6 @@
 #include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
 
-#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -12,12 +11,14 @@
 #include "maps/layout.h"
 #include "userspace/agent/agent.h"
 #include "userspace/cli/exit_codes.h"
+#include "userspace/cli/options.h"
 
 namespace waggle::cli {
 namespace {
 
 struct AgentFlags {
   std::string manifests;
+  std::string socket_lb = "all";
   agent::AgentOptions options;
   bool verbose = false;
 };
@@ -26,13 +27,19 @@ struct AgentFlags {
 void SetUpLog(bool verbose) {
   spdlog::set_default_logger(std::make_shared<spdlog::logger>(
       "waggle", std::make_shared<spdlog::sinks::stderr_sink_st>()));
-  spdlog::set_pattern("%Y-%m-%dT%H:%M:%S.%e %l %v");
+  spdlog::set_pattern("%Y-%m-%dT%H:%M:%S.%eZ %l %v", spdlog::pattern_time_type::utc);
   spdlog::set_level(verbose ? spdlog::level::debug : spdlog::level::info);
   spdlog::flush_on(spdlog::level::trace);
 }
 
-int Run(const AgentFlags& flags) {
+loader::SocketLb SocketLbOf(const std::string& mode) {
+  if (mode == "host") return loader::SocketLb::kHost;
+  return mode == "off" ? loader::SocketLb::kOff : loader::SocketLb::kAll;
+}
+
+int Run(AgentFlags& flags) {
   SetUpLog(flags.verbose);
+  flags.options.datapath.socket_lb = SocketLbOf(flags.socket_lb);
   const absl::Status status =
       agent::RunAgent(flags.options, std::make_unique<k8s::ManifestSource>(flags.manifests));
   if (status.ok()) return kExitOk;
@@ -58,23 +65,26 @@ void AddAgentCommand(CLI::App& app, int* exit_code) {
   command
       ->add_option("--manifests", flags->manifests,
                    "Folder (watched), file (watched) or - of Services, EndpointSlices and Nodes")
+      ->type_name("PATH")
       ->required();
-  command->add_option("--node", flags->options.node_name, "Name of this node")->required();
+  AddNodeOption(*command, flags->options.node_name);
   command->add_option("--pin-path", datapath.pin_path, "Folder of a bpf file system for the pins")
+      ->type_name("DIR")
       ->capture_default_str();
-  command->add_option("--cgroup-path", datapath.cgroup_path,
-                      "Cgroup v2 folder whose processes are served (default: the root)");
   command
-      ->add_option("--socket-lb", datapath.socket_lb,
+      ->add_option("--cgroup-path", datapath.cgroup_path,
+                   "Cgroup v2 folder whose processes are served (default: the root)")
+      ->type_name("DIR");
+  command
+      ->add_option("--socket-lb", flags->socket_lb,
                    "Whose sockets are translated: all (node and pods), host (node only), off")
-      ->transform(CLI::CheckedTransformer(
-          std::map<std::string, loader::SocketLb>{{"all", loader::SocketLb::kAll},
-                                                  {"host", loader::SocketLb::kHost},
-                                                  {"off", loader::SocketLb::kOff}}))
-      ->option_text("all|host|off [all]");
+      ->type_name("MODE")
+      ->capture_default_str()
+      ->check(CLI::IsMember({"all", "host", "off"}).description(""));
   const auto add_size = [&](const char* name, uint32_t& size, const char* what) {
     command->add_option(name, size, what)
-        ->check(CLI::Range(uint32_t{1}, maps::kMaxSize))
+        ->type_name("N")
+        ->check(CLI::Range(uint32_t{1}, maps::kMaxSize).description(""))
         ->capture_default_str();
   };
   add_size("--max-frontends", datapath.sizes.frontends, "Frontends (address, port, protocol)");
@@ -86,7 +96,7 @@ void AddAgentCommand(CLI::App& app, int* exit_code) {
       ->add_option("--disable-feature", datapath.disabled_features,
                    "Count a kernel feature as missing (to try a fallback)")
       ->group("");
-  command->add_flag("-v,--verbose", flags->verbose, "Log more");
+  command->add_flag("-v,--verbose", flags->verbose, "Log each Service that changes");
   command->callback([flags, exit_code] { *exit_code = Run(*flags); });
 }
 

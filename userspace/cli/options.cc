@@ -2,6 +2,9 @@
 
 #include <utility>
 
+#include "absl/strings/ascii.h"
+#include "k8s-watch/fields.h"
+
 namespace waggle::cli {
 
 void AddOption(CLI::App& command, OutputOption& option) {
@@ -20,6 +23,18 @@ void AddOption(CLI::App& command, PinPathOption& option) {
 void AddOption(CLI::App& command, NamespaceOption& option) {
   command.add_option("-n,--namespace", option.ns, "Only this namespace (default: all)")
       ->type_name("NS");
+}
+
+void AddNodeOption(CLI::App& command, std::string& node) {
+  command.add_option("--node", node, "Name of this node, as its Node object has it")
+      ->type_name("NAME")
+      ->required()
+      ->transform([](std::string& name) {
+        absl::AsciiStrToLower(&name);
+        return k8s::IsSubdomain(name) ? std::string()
+                                      : "is not a node name (RFC 1123: letters, digits, '-' and "
+                                        "'.', at most 253)";
+      });
 }
 
 void SetExamples(CLI::App& command, const std::vector<std::string>& lines) {

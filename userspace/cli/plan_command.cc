@@ -56,9 +56,7 @@ void AddPlanCommand(CLI::App& app, int* exit_code) {
                    "Folder, file or - (stdin) of Services, EndpointSlices and Nodes")
       ->type_name("PATH")
       ->required();
-  command->add_option("--node", flags->node, "Name of the node to plan for")
-      ->type_name("NAME")
-      ->required();
+  AddNodeOption(*command, flags->node);
   AddOption(*command, flags->ns);
   AddOption(*command, flags->output);
   command->add_flag("--strict", flags->strict, "Exit with 1 when there is any problem");
