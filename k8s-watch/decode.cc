@@ -124,7 +124,7 @@ class Decoder {
       return;
     }
     report->set_object({std::string(kind.name), name->ns, name->name});
-    DecodedObject decoded = {{kind.kind, *name}, std::nullopt, {}, origin};
+    DecodedObject decoded = {{kind.kind, *name}, std::nullopt, {}, origin, false};
     if (meta.api_version != kind.api_version) {
       report->Add(Path(Path(), "apiVersion"), ProblemReason::kUnsupported,
                   absl::StrCat("is ", Quote(meta.api_version), ", expected \"",
@@ -158,6 +158,7 @@ class Decoder {
         }
         break;
     }
+    decoded.damaged = decoded.object.has_value() && report->damaged();
     Put(std::move(decoded));
   }
 

@@ -24,6 +24,8 @@ struct DecodedObject {
   // could not be read, and for a Node.
   ObjectName service;
   std::string origin;  // "web.yaml, document 2, items[3]"
+  // `object` lacks something that traffic depends on, or has a default in its place.
+  bool damaged = false;
 };
 
 struct DecodeResult {

@@ -16,6 +16,7 @@ std::optional<Node> DecodeNode(const json& object, const ObjectName& name, Repor
                            kNoZone, report)
                     .value.value_or("");
   }
+  const HarmlessFields harmless(report);
   constexpr std::string_view kNoAddresses = "the node counts as one without addresses";
   const auto status = ReadObject(object, root, "status", kNoAddresses, report);
   if (!status.value) return node;

@@ -130,6 +130,7 @@ class PortsDecoder {
   }
 
   uint16_t NodePort(const json& value, const ServicePort& port, const Path& path) {
+    const HarmlessFields harmless(report_);
     constexpr std::string_view kThen = "this port works without nodePort";
     const auto field = ReadPort(value, path, "nodePort", true, kThen, report_);
     const uint16_t node_port = field.value.value_or(0);
@@ -339,8 +340,10 @@ std::optional<Service> DecodeService(const json& object, const ObjectName& name,
     report->Invalid(ports_path, "is empty, expected a port; the Service has nothing to serve");
   }
   service.internal_policy = DecodePolicy(spec, path, "internalTrafficPolicy", report);
-  service.external_policy = DecodePolicy(spec, path, "externalTrafficPolicy", report);
   service.affinity_s = DecodeAffinity(spec, path, report);
+  // Waggle serves none of these, it only tells that it does not.
+  const HarmlessFields harmless(report);
+  service.external_policy = DecodePolicy(spec, path, "externalTrafficPolicy", report);
   DecodeExternalIps(spec, path, &service, report);
   DecodeLoadBalancer(object, root, &service, report);
   return service;

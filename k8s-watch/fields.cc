@@ -57,6 +57,7 @@ std::string Path::ToString() const {
 }
 
 void Reporter::Add(const Path& path, ProblemReason reason, std::string text) {
+  damaged_ = damaged_ || (reason == ProblemReason::kInvalid && !harmless_);
   if (problems_.size() >= kMaxProblems) {
     ++left_out_;
     return;

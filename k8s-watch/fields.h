@@ -9,6 +9,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "userspace/net/address.h"
@@ -47,14 +48,34 @@ class Reporter {
     Add(path, ProblemReason::kInvalid, std::move(text));
   }
   void set_object(ObjectRef object) { object_ = std::move(object); }
+  // Something invalid was reported that traffic depends on; see HarmlessFields.
+  bool damaged() const { return damaged_; }
   // Moves all problems to the end of `out`.
   void MoveTo(std::vector<Problem>* out);
 
  private:
+  friend class HarmlessFields;
+
   ObjectRef object_;
   std::string origin_;
   std::vector<Problem> problems_;
   size_t left_out_ = 0;
+  bool damaged_ = false;
+  bool harmless_ = false;
+};
+
+// While it lives, what is reported is of fields that no traffic depends on.
+class HarmlessFields {
+ public:
+  explicit HarmlessFields(Reporter* report)
+      : report_(report), before_(std::exchange(report->harmless_, true)) {}
+  ~HarmlessFields() { report_->harmless_ = before_; }
+  HarmlessFields(const HarmlessFields&) = delete;
+  HarmlessFields& operator=(const HarmlessFields&) = delete;
+
+ private:
+  Reporter* report_;
+  bool before_;
 };
 
 // A field: absent (or null), bad (and reported), or with a value.

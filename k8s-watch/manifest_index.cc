@@ -35,6 +35,7 @@ void ManifestIndex::SetFile(const std::string& name, ManifestContent content,
   RemoveClaims(&file);
   file.problems = std::move(content.problems);
   std::vector<DecodedObject> before = std::exchange(file.objects, std::move(content.objects));
+  file.fresh = file.objects.size();
   absl::flat_hash_set<ObjectKey> present;
   for (const DecodedObject& object : file.objects)
     present.insert(object.key);
@@ -98,14 +99,29 @@ void ManifestIndex::RemoveFile(const std::string& name) {
   files_.erase(found);
 }
 
+bool ManifestIndex::ComesFirst(const Claim& a, const Claim& b) {
+  return std::tie(a.file->name, a.index) < std::tie(b.file->name, b.index);
+}
+
+int ManifestIndex::Quality(const Claim& claim) {
+  const DecodedObject& object = claim.file->objects[claim.index];
+  if (!object.object) return 3;
+  if (object.damaged) return 2;
+  return claim.index < claim.file->fresh ? 0 : 1;
+}
+
 void ManifestIndex::AddClaims(File* file) {
-  const auto wins = [](const Claim& a, const Claim& b) {
-    return std::tie(a.file->name, a.index) < std::tie(b.file->name, b.index);
-  };
   for (size_t i = 0; i < file->objects.size(); ++i) {
     const Claim claim = {file, i};
     std::vector<Claim>& claims = claims_[file->objects[i].key];
-    claims.insert(std::upper_bound(claims.begin(), claims.end(), claim, wins), claim);
+    claims.insert(std::upper_bound(claims.begin(), claims.end(), claim,
+                                   [](const Claim& a, const Claim& b) {
+                                     const int quality_a = Quality(a);
+                                     const int quality_b = Quality(b);
+                                     return quality_a != quality_b ? quality_a < quality_b
+                                                                   : ComesFirst(a, b);
+                                   }),
+                  claim);
     touched_.insert(file->objects[i].key);
   }
 }
@@ -134,6 +150,7 @@ std::vector<ObjectChange> ManifestIndex::TakeChanges() {
 void ManifestIndex::Evaluate(const ObjectKey& key, std::vector<ObjectChange>* changes) {
   conflicts_.erase(key);
   unreadable_.erase(key);
+  damaged_.erase(key);
   const auto claims = claims_.find(key);
   const auto published = published_.find(key);
   if (claims == claims_.end()) {
@@ -148,18 +165,23 @@ void ManifestIndex::Evaluate(const ObjectKey& key, std::vector<ObjectChange>* ch
     unreadable_.insert(key);
     if (published != published_.end()) return;
     const Unreadable state = {winner.service};
-    published_.emplace(key, state);
+    published_[key].state = state;
     changes->push_back({key, state});
     return;
   }
   if (published != published_.end()) {
-    const Object* last = std::get_if<Object>(&published->second);
+    if (winner.damaged && published->second.whole) {
+      damaged_.insert(key);
+      return;
+    }
+    const Object* last = std::get_if<Object>(&published->second.state);
     if (last != nullptr && SameContent(*last, *winner.object)) {
       winner.object = *last;  // one copy in memory
+      published->second.whole = !winner.damaged;
       return;
     }
   }
-  published_[key] = *winner.object;
+  published_[key] = {*winner.object, !winner.damaged};
   changes->push_back({key, *winner.object});
 }
 
@@ -179,16 +201,24 @@ std::vector<Problem> ManifestIndex::Problems() const {
       }
       problems.push_back({RefOf(key), At(claims[i]).origin, "", ProblemReason::kConflict,
                           absl::StrCat("is also in ", At(claims[0]).origin,
-                                       ", which comes first and wins; this copy is not used")});
+                                       ComesFirst(claims[0], claims[i])
+                                           ? ", which comes first and wins"
+                                           : ", which comes later but can be read and wins",
+                                       "; this copy is not used")});
     }
   }
   for (const ObjectKey& key : unreadable_) {
-    const bool known = std::holds_alternative<Object>(published_.at(key));
+    const bool known = std::holds_alternative<Object>(published_.at(key).state);
     problems.push_back({RefOf(key), At(claims_.at(key).front()).origin, "",
                         ProblemReason::kUnreadable,
                         known ? "its last readable version stays in force"
                               : "no earlier version of it is known; what the node has for it "
                                 "stays in force"});
+  }
+  for (const ObjectKey& key : damaged_) {
+    problems.push_back({RefOf(key), At(claims_.at(key).front()).origin, "", ProblemReason::kInvalid,
+                        "is not taken over because of its other problems; its last readable "
+                        "version stays in force"});
   }
   return problems;
 }

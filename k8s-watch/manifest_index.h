@@ -43,16 +43,23 @@ class ManifestIndex {
   struct File {
     std::string name;
     std::vector<DecodedObject> objects;
+    size_t fresh = 0;  // of `objects`: the first so many are from its last look, the rest older
     std::vector<Problem> problems;
     std::string good_since;  // empty: never read completely
   };
-  // A file's claim to define an object; ordered as they win.
+  // A file's claim to define an object; ordered as they win: what can be read as a whole, and
+  // could be just now, before what cannot, and then as the files are ordered.
   struct Claim {
     File* file;
     size_t index;
   };
-  using State = std::variant<Object, Unreadable>;
+  struct Published {
+    std::variant<Object, Unreadable> state;
+    bool whole = false;  // an object of which nothing was left out
+  };
 
+  static int Quality(const Claim& claim);
+  static bool ComesFirst(const Claim& a, const Claim& b);
   const DecodedObject& At(const Claim& claim) const { return claim.file->objects[claim.index]; }
   void AddClaims(File* file);
   void RemoveClaims(File* file);
@@ -63,10 +70,11 @@ class ManifestIndex {
   std::set<std::string> never_read_;
   bool held_any_ = false;
   absl::flat_hash_map<ObjectKey, std::vector<Claim>> claims_;
-  absl::flat_hash_map<ObjectKey, State> published_;
+  absl::flat_hash_map<ObjectKey, Published> published_;
   std::set<ObjectKey> touched_;     // to be evaluated
   std::set<ObjectKey> conflicts_;   // more than one claim
   std::set<ObjectKey> unreadable_;  // the winning claim cannot be decoded
+  std::set<ObjectKey> damaged_;     // it is damaged, and an earlier one that is not stays
 };
 
 }  // namespace waggle::k8s

@@ -189,6 +189,124 @@ TEST_F(Index, IsNotCompleteBeforeItHeldAManifest) {
   EXPECT_TRUE(index_.complete());
 }
 
+const char kKept[] =
+    ": invalid: is not taken over because of its other problems; its last readable version stays "
+    "in force";
+
+struct DamageCase {
+  const char* name;
+  std::string good;
+  std::string from;  // in `good`, replaced by `to`
+  std::string to;
+  std::string kept;  // the object; empty: the damage is harmless and the rest taken over
+};
+void PrintTo(const DamageCase& test, std::ostream* out) {
+  *out << test.name;
+}
+
+class Damage : public Index, public testing::WithParamInterface<DamageCase> {};
+
+TEST_P(Damage, KeepsTheObjectWholeUnlessNoTrafficDependsOnIt) {
+  const DamageCase& test = GetParam();
+  std::string bad = test.good;
+  ASSERT_NE(bad.find(test.from), std::string::npos);
+  bad.replace(bad.find(test.from), test.from.size(), test.to);
+  Set("a.yaml", test.good);
+  ASSERT_EQ(index_.TakeChanges().size(), 1U);
+  ASSERT_THAT(Problems(), IsEmpty());
+  Set("a.yaml", bad);
+  const auto changes = index_.TakeChanges();
+  if (test.kept.empty()) {
+    EXPECT_THAT(Problems(), testing::Not(testing::Contains(testing::HasSubstr("stays in force"))));
+  } else {
+    EXPECT_TRUE(changes.empty());
+    EXPECT_THAT(Problems(), testing::Contains(test.kept + " (a.yaml)" + kKept));
+  }
+  EXPECT_THAT(Problems(), testing::Not(IsEmpty()));
+  Set("a.yaml", test.good);
+  EXPECT_EQ(index_.TakeChanges().empty(), changes.empty());
+  EXPECT_THAT(Problems(), IsEmpty());
+}
+
+const std::string kService =
+    "apiVersion: v1\nkind: Service\nmetadata: {name: web, creationTimestamp: "
+    "'2026-01-31T12:00:00Z'}\nspec: {clusterIP: 10.96.0.1, type: ClusterIP, sessionAffinity: "
+    "ClientIP, internalTrafficPolicy: Cluster, externalTrafficPolicy: Cluster, externalIPs: "
+    "[192.0.2.1], ports: [{port: 80, nodePort: 30080}]}\nstatus: {loadBalancer: {ingress: [{ip: "
+    "192.0.2.2}]}}\n";
+const std::string kSlice =
+    "apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: {name: web-1, labels: "
+    "{kubernetes.io/service-name: web}}\naddressType: IPv4\nports: [{port: 8080, protocol: "
+    "TCP}]\nendpoints: [{addresses: [10.1.0.1], conditions: {ready: true}, nodeName: node-1, hints: "
+    "{forZones: [{name: z}]}}]\n";
+const std::string kNode =
+    "apiVersion: v1\nkind: Node\nmetadata: {name: node-1, labels: {topology.kubernetes.io/zone: z}}\n"
+    "status: {addresses: [{type: InternalIP, address: 10.0.0.1}]}\n";
+const char kOfService[] = "Service default/web";
+const char kOfSlice[] = "EndpointSlice default/web-1";
+
+INSTANTIATE_TEST_SUITE_P(
+    Table, Damage,
+    testing::Values(DamageCase{"cluster_ip", kService, "10.96.0.1", "10.96.0.300", kOfService},
+                    DamageCase{"service_port", kService, "port: 80,", "port: '80',", kOfService},
+                    DamageCase{"type", kService, "type: ClusterIP", "type: Cluster", kOfService},
+                    DamageCase{"affinity", kService, "ClientIP", "yes", kOfService},
+                    DamageCase{"internal_policy", kService, "internalTrafficPolicy: Cluster",
+                               "internalTrafficPolicy: local", kOfService},
+                    DamageCase{"created", kService, "2026-01-31", "2026-13-31", kOfService},
+                    DamageCase{"slice_port", kSlice, "8080", "\"8080\"", kOfSlice},
+                    DamageCase{"slice_protocol", kSlice, "TCP", "tcp", kOfSlice},
+                    DamageCase{"endpoint", kSlice, "10.1.0.1", "10.1.0.l", kOfSlice},
+                    DamageCase{"ready", kSlice, "true", "\"true\"", kOfSlice},
+                    DamageCase{"hint", kSlice, "[{name: z}]", "z", kOfSlice},
+                    DamageCase{"zone", kNode, "zone: z", "zone: 5", "Node node-1"},
+                    DamageCase{"node_address", kNode, "10.0.0.1", "10.0.0", ""},
+                    DamageCase{"node_port", kService, "30080", "300800", ""},
+                    DamageCase{"external_ip", kService, "192.0.2.1", "192.0.2", ""},
+                    DamageCase{"load_balancer", kService, "192.0.2.2", "x", ""},
+                    DamageCase{"external_policy", kService, "externalTrafficPolicy: Cluster",
+                               "externalTrafficPolicy: local", ""}),
+    [](const auto& test) { return test.param.name; });
+
+TEST_F(Index, ADamagedObjectIsUsedOnlyWhenNoBetterOneIsKnown) {
+  const std::string damaged = Svc("x", "1}, {name: b, port: 2");
+  Set("a.yaml", damaged);  // the port without name is left out
+  EXPECT_THAT(Changes(), ElementsAre("x 2"));
+  EXPECT_THAT(Problems(), ElementsAre(testing::HasSubstr("this port is left out")));
+  Set("a.yaml", Svc("x", "1}, {name: b, port: 3"));
+  EXPECT_THAT(Changes(), ElementsAre("x 3"));
+  Set("a.yaml", Svc("x", "4"));
+  EXPECT_THAT(Changes(), ElementsAre("x 4"));
+  Set("a.yaml", damaged);
+  EXPECT_THAT(Changes(), IsEmpty());
+  Set("a.yaml", "a: [");
+  EXPECT_THAT(Changes(), IsEmpty());
+  Set("a.yaml", damaged);
+  EXPECT_THAT(Changes(), IsEmpty());
+  EXPECT_THAT(Problems(), testing::Contains("Service default/x (a.yaml)" + std::string(kKept)));
+  index_.RemoveFile("a.yaml");
+  EXPECT_THAT(Changes(), ElementsAre("x deleted"));
+}
+
+TEST_F(Index, AReadableCopyWinsOverOneThatIsNot) {
+  Set("a.yaml", Broken("x"));
+  EXPECT_THAT(Changes(), ElementsAre("x unreadable of x"));
+  Set("c.yaml", Svc("x", "1}, {name: b, port: 3"));  // damaged
+  EXPECT_THAT(Changes(), ElementsAre("x 3"));
+  Set("b.yaml", Svc("x", "2"));
+  EXPECT_THAT(Changes(), ElementsAre("x 2"));
+  EXPECT_THAT(Problems(),
+              testing::Contains("Service default/x (a.yaml): conflict: is also in b.yaml, which "
+                                "comes later but can be read and wins; this copy is not used"));
+  Set("a.yaml", Svc("x", "1"));
+  EXPECT_THAT(Changes(), ElementsAre("x 1"));
+  // What was read just now wins over what was read before.
+  Set("a.yaml", "a: [");
+  EXPECT_THAT(Changes(), ElementsAre("x 2"));
+  Set("b.yaml", "a: [");
+  EXPECT_THAT(Changes(), ElementsAre("x 1"));
+}
+
 TEST_F(Index, IsCompleteWhenEveryFileWasReadOnceOrIsGone) {
   Set("a.yaml", "a: [");
   Set("b.yaml", Svc("x", "1") + "---\n7\n");
