@@ -1,9 +1,11 @@
 #include "k8s-watch/decode.h"
 
+#include <algorithm>
 #include <array>
 #include <memory>
 #include <utility>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "k8s-watch/decode_kinds.h"
 #include "k8s-watch/fields.h"
@@ -39,33 +41,71 @@ bool IsKubernetesGroup(std::string_view api_version) {
   if (slash == std::string_view::npos) return true;
   const std::string_view group = api_version.substr(0, slash);
   constexpr std::string_view kSuffix = ".k8s.io";
-  return group.find('.') == std::string_view::npos ||
-         (group.size() > kSuffix.size() && group.substr(group.size() - kSuffix.size()) == kSuffix);
+  return group.find('.') == std::string_view::npos || group.ends_with(kSuffix);
+}
+
+// Equal but for case, or by one character that is missing, wrong or too much.
+bool IsAlmost(std::string_view text, std::string_view word) {
+  if (absl::EqualsIgnoreCase({text.data(), text.size()}, {word.data(), word.size()})) return true;
+  const auto [left, right] = std::mismatch(text.begin(), text.end(), word.begin(), word.end());
+  const std::string_view a = text.substr(static_cast<size_t>(left - text.begin()));
+  const std::string_view b = word.substr(static_cast<size_t>(right - word.begin()));
+  return (!a.empty() && a.substr(1) == b) || (!b.empty() && b.substr(1) == a) ||
+         (!a.empty() && !b.empty() && a.substr(1) == b.substr(1));
+}
+
+// Which kind somebody had in mind who wrote one that is none of ours; empty when it is
+// another's. A slip in it must not pass for an object that is gone.
+std::string KindMeant(const TypeMeta& meta) {
+  if (meta.api_version.rfind("discovery.k8s.io/", 0) == 0) {
+    return "\"EndpointSlice\" or \"EndpointSliceList\"";
+  }
+  if (meta.kind == "List" && IsKubernetesGroup(meta.api_version)) {
+    return "another one, or the apiVersion \"v1\"";
+  }
+  if (meta.api_version != "v1") return "";
+  for (const Kind& kind : kKinds) {
+    for (const std::string_view name : {kind.name, kind.list, std::string_view("List")}) {
+      if (IsAlmost(meta.kind, name)) return absl::StrCat("\"", std::string(name), "\"");
+    }
+  }
+  return "";
 }
 
 class Decoder {
  public:
   explicit Decoder(DecodeResult* result) : result_(result) {}
 
-  void Decode(const json& value, const std::string& origin, const TypeMeta* inherited) {
+  void Decode(const json& value, const std::string& origin, bool in_list,
+              const TypeMeta* inherited) {
     Reporter report(ObjectRef{"object", "", ""}, origin);
-    DecodeAny(value, origin, inherited, &report);
-    report.MoveTo(&result_->problems);
+    DecodeAny(value, origin, in_list, inherited, &report);
+    const bool told = report.MoveTo(&result_->problems);
+    if (std::exchange(unidentified_, false)) {
+      ++result_->unidentified;
+      if (told) result_->causes.push_back(result_->problems.size() - 1);
+    }
   }
 
  private:
-  void DecodeAny(const json& value, const std::string& origin, const TypeMeta* inherited,
-                 Reporter* report) {
+  void DecodeAny(const json& value, const std::string& origin, bool in_list,
+                 const TypeMeta* inherited, Reporter* report) {
     if (!value.is_object()) {
-      ++result_->unidentified;
+      unidentified_ = true;
       return report->Add(Path(), ProblemReason::kUnreadable,
                          absl::StrCat("is ", Describe(value),
                                       ", expected a Kubernetes object (a mapping with apiVersion, "
                                       "kind, metadata); it is left out"));
     }
+    if (!in_list && Member(value, "kind") == nullptr && Member(value, "apiVersion") == nullptr) {
+      ++result_->strays;
+      return report->Invalid(Path(),
+                             "has neither apiVersion nor kind, so it is no Kubernetes object; it "
+                             "is ignored");
+    }
     const std::optional<TypeMeta> meta = ReadTypeMeta(value, inherited, report);
     if (!meta) {
-      ++result_->unidentified;
+      unidentified_ = true;
       return;
     }
     if (meta->kind == "List" && meta->api_version == "v1") {
@@ -74,10 +114,19 @@ class Decoder {
     for (const Kind& kind : kKinds) {
       const bool list = meta->kind == kind.list;
       if (!list && meta->kind != kind.name) continue;
-      if (meta->api_version != kind.api_version && !IsKubernetesGroup(meta->api_version)) break;
+      if (meta->api_version != kind.api_version && !IsKubernetesGroup(meta->api_version) &&
+          !IsAlmost(meta->api_version, kind.api_version)) {
+        break;
+      }
       if (!list) return DecodeOne(value, origin, kind, *meta, report);
       const TypeMeta item = {std::string(kind.name), meta->api_version};
       return DecodeItems(value, origin, &item, *meta, report);
+    }
+    if (const std::string meant = KindMeant(*meta); !meant.empty()) {
+      unidentified_ = true;
+      return report->Add(Path(Path(), "kind"), ProblemReason::kUnreadable,
+                         absl::StrCat("is ", Quote(meta->kind), ", expected ", meant,
+                                      "; this object is left out"));
     }
     ++result_->ignored;
   }
@@ -107,11 +156,11 @@ class Decoder {
                    const TypeMeta& meta, Reporter* report) {
     report->set_object({meta.kind, "", ""});
     const auto items = ReadList(value, Path(), "items", "the list is left out", report);
-    if (items.bad) ++result_->unidentified;
+    if (items.bad) unidentified_ = true;
     if (!items.value) return;
     const json& list = **items.value;
     for (size_t i = 0; i < list.size(); ++i) {
-      Decode(list[i], absl::StrCat(origin, ", items[", i, "]"), item_meta);
+      Decode(list[i], absl::StrCat(origin, ", items[", i, "]"), true, item_meta);
     }
   }
 
@@ -120,7 +169,7 @@ class Decoder {
     report->set_object({std::string(kind.name), "", ""});
     const std::optional<ObjectName> name = ReadName(value, kind, report);
     if (!name) {
-      ++result_->unidentified;
+      unidentified_ = true;
       return;
     }
     report->set_object({std::string(kind.name), name->ns, name->name});
@@ -166,7 +215,7 @@ class Decoder {
     // A slice that may be any Service's: nobody can tell what to keep for it.
     if (!decoded.object && decoded.key.kind == ObjectKind::kEndpointSlice &&
         decoded.service.name.empty()) {
-      ++result_->unidentified;
+      unidentified_ = true;
     }
     result_->objects.push_back(std::move(decoded));
   }
@@ -215,12 +264,13 @@ class Decoder {
   }
 
   DecodeResult* result_;
+  bool unidentified_ = false;  // the object being decoded
 };
 
 }  // namespace
 
 void DecodeDocument(const json& document, const std::string& origin, DecodeResult* result) {
-  Decoder(result).Decode(document, origin, nullptr);
+  Decoder(result).Decode(document, origin, false, nullptr);
 }
 
 }  // namespace waggle::k8s

@@ -34,7 +34,9 @@ struct DecodeResult {
   // Parts that may hold objects for us but do not say which (no kind, a bad name):
   // while there are any, no object may be taken for removed.
   size_t unidentified = 0;
-  size_t ignored = 0;  // objects of other kinds, and slices that are not for us
+  std::vector<size_t> causes;  // which of `problems` tell of these, in order
+  size_t ignored = 0;          // objects of other kinds, and slices that are not for us
+  size_t strays = 0;           // documents that are no Kubernetes objects, nor meant to be
 };
 
 // Adds what `document` holds to `*result`: an object, or a list (`kind: List`, ServiceList,

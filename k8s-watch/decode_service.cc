@@ -174,6 +174,11 @@ class ClusterIpsDecoder {
       if (single.value && !single.value->empty() && !service->headless) {
         Add(json(*single.value), Path(path_, "clusterIP"), 0, service);
       }
+      const bool silent = !single.bad && !list.bad && single.value.value_or("").empty();
+      if (silent && !service->headless && !service->external_name && !service->other_proxy) {
+        report_->Invalid(Path(path_, "clusterIP"),
+                         "is missing; nothing allocates addresses for manifests");
+      }
       return;
     }
     const json& addresses = **list.value;

@@ -65,15 +65,17 @@ void Reporter::Add(const Path& path, ProblemReason reason, std::string text) {
   problems_.push_back({object_, origin_, path.ToString(), reason, std::move(text)});
 }
 
-void Reporter::MoveTo(std::vector<Problem>* out) {
+bool Reporter::MoveTo(std::vector<Problem>* out) {
   if (left_out_ > 0) {
     problems_.push_back({object_, origin_, "", ProblemReason::kInvalid,
                          absl::StrCat("has ", left_out_, " more problems like these")});
   }
+  const bool any = !problems_.empty();
   out->insert(out->end(), std::make_move_iterator(problems_.begin()),
               std::make_move_iterator(problems_.end()));
   problems_.clear();
   left_out_ = 0;
+  return any;
 }
 
 std::string Describe(const json& value) {

@@ -50,8 +50,8 @@ class Reporter {
   void set_object(ObjectRef object) { object_ = std::move(object); }
   // Something invalid was reported that traffic depends on; see HarmlessFields.
   bool damaged() const { return damaged_; }
-  // Moves all problems to the end of `out`.
-  void MoveTo(std::vector<Problem>* out);
+  // Moves all problems to the end of `out`. True when there were any.
+  bool MoveTo(std::vector<Problem>* out);
 
  private:
   friend class HarmlessFields;

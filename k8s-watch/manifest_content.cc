@@ -1,5 +1,6 @@
 #include "k8s-watch/manifest_content.h"
 
+#include <algorithm>
 #include <iterator>
 #include <utility>
 
@@ -13,10 +14,6 @@ namespace {
 // A file of millions of bad objects must not fill the memory with complaints.
 constexpr size_t kMaxProblemsPerFile = 1000;
 constexpr size_t kMaxNameBytes = 255;
-
-bool EndsWith(std::string_view text, std::string_view end) {
-  return text.size() >= end.size() && text.substr(text.size() - end.size()) == end;
-}
 
 }  // namespace
 
@@ -33,8 +30,9 @@ ManifestContent ParseManifest(std::string_view name, const std::string& path,
   ManifestContent content;
   content.path = path;
   size_t left_out = 0;
-  const auto add_problem = [&](Problem problem) {
+  const auto add_problem = [&](Problem problem, bool is_cause) {
     if (content.problems.size() < kMaxProblemsPerFile) {
+      if (is_cause) content.causes.push_back(content.problems.size());
       content.problems.push_back(std::move(problem));
     } else {
       ++left_out;
@@ -50,22 +48,25 @@ ManifestContent ParseManifest(std::string_view name, const std::string& path,
     if (!document.value.ok()) {
       ++content.unidentified;
       return add_problem(FileProblem(path, document.count > 1 ? place : "",
-                                     std::string(document.value.status().message())));
+                                     std::string(document.value.status().message())),
+                         true);
     }
     // An empty document between two markers.
     if (document.value->is_null()) return;
     ++content.documents;
-    ++content.manifests;
     DecodeResult decoded;
     DecodeDocument(*document.value, document.count > 1 ? absl::StrCat(file, ", ", place) : file,
                    &decoded);
     content.unidentified += decoded.unidentified;
-    for (Problem& problem : decoded.problems)
-      add_problem(std::move(problem));
+    content.manifests += decoded.strays == 0;
+    for (size_t i = 0; i < decoded.problems.size(); ++i) {
+      add_problem(std::move(decoded.problems[i]),
+                  std::binary_search(decoded.causes.begin(), decoded.causes.end(), i));
+    }
     content.objects.insert(content.objects.end(), std::make_move_iterator(decoded.objects.begin()),
                            std::make_move_iterator(decoded.objects.end()));
   };
-  const TextFormat format = EndsWith(name, ".json") ? TextFormat::kJson : TextFormat::kAny;
+  const TextFormat format = name.ends_with(".json") ? TextFormat::kJson : TextFormat::kAny;
   if (auto status = ForEachDocument(text, format, visit); !status.ok()) {
     return UnreadableManifest(path, status);
   }
@@ -80,6 +81,7 @@ ManifestContent UnreadableManifest(const std::string& path, const absl::Status& 
   ManifestContent content;
   content.path = path;
   content.unidentified = 1;
+  content.causes = {0};
   content.problems.push_back(FileProblem(path, "", std::string(why.message())));
   return content;
 }

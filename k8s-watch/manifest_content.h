@@ -19,8 +19,9 @@ struct ManifestContent {
   // Parts whose objects are unknown: the whole file, a document, an object without name.
   // Whatever else the file held before must stay.
   size_t unidentified = 0;
-  size_t documents = 0;  // that are not empty
-  size_t manifests = 0;  // of these: Kubernetes objects, of whatever kind
+  std::vector<size_t> causes;  // which of `problems` tell of these
+  size_t documents = 0;        // that are not empty
+  size_t manifests = 0;        // of these: Kubernetes objects, of whatever kind
   // Nobody knows whether its writer was done: what it lacks is not gone.
   bool maybe_half = false;
 };

@@ -15,10 +15,6 @@
 namespace waggle::k8s {
 namespace {
 
-bool EndsWith(std::string_view text, std::string_view end) {
-  return text.size() > end.size() && text.substr(text.size() - end.size()) == end;
-}
-
 std::string Now() {
   return absl::FormatTime("%Y-%m-%dT%H:%M:%SZ", absl::Now(), absl::UTCTimeZone());
 }
@@ -79,7 +75,7 @@ absl::Status ManifestFolder::Open() {
 bool ManifestFolder::Wants(std::string_view name) const {
   if (!only_.empty()) return name == only_;
   return !name.empty() && name[0] != '.' &&
-         (EndsWith(name, ".yaml") || EndsWith(name, ".yml") || EndsWith(name, ".json"));
+         (name.ends_with(".yaml") || name.ends_with(".yml") || name.ends_with(".json"));
 }
 
 absl::Status ManifestFolder::ScanAll(bool force, bool may_remove, ScanGuard* guard) {

@@ -39,18 +39,20 @@ void ManifestIndex::SetFile(const std::string& name, ManifestContent content,
   absl::flat_hash_set<ObjectKey> present;
   for (const DecodedObject& object : file.objects)
     present.insert(object.key);
-  if (content.unidentified == 0 && content.documents == 0 && !before.empty()) {
+  const auto cannot_be_whole = [&](const char* why) {
     ++content.unidentified;
-    file.problems.push_back(FileProblem(content.path, "", "holds no manifests any more"));
+    content.causes.push_back(file.problems.size());
+    file.problems.push_back(FileProblem(content.path, "", why));
+  };
+  if (content.unidentified == 0 && content.documents == 0 && !before.empty()) {
+    cannot_be_whole("holds no manifests any more");
   }
   if (content.unidentified == 0 && content.maybe_half) {
     const bool lacks = std::any_of(before.begin(), before.end(), [&](const DecodedObject& object) {
       return present.count(object.key) == 0;
     });
     if (lacks || file.good_since.empty()) {
-      ++content.unidentified;
-      file.problems.push_back(FileProblem(
-          content.path, "", "was not seen to be closed by its writer and may be half of a file"));
+      cannot_be_whole("was not seen to be closed by its writer and may be half of a file");
     }
   }
   if (content.unidentified == 0) {
@@ -70,13 +72,9 @@ void ManifestIndex::SetFile(const std::string& name, ManifestContent content,
             ? "; nothing is removed from the node until all of the file can be read"
             : absl::StrCat("; the state of ", file.good_since, " stays in force (", kept,
                            kept == 1 ? " object" : " objects", ")");
-    bool told = false;
-    for (Problem& problem : file.problems) {
-      if (problem.object.kind != "file") continue;
-      problem.text += remark;
-      told = true;
-    }
-    if (!told) {
+    for (const size_t cause : content.causes)
+      file.problems[cause].text += remark;
+    if (content.causes.empty()) {
       file.problems.push_back(
           FileProblem(content.path, "",
                       absl::StrCat("part of it cannot be read (see its other problems)", remark)));

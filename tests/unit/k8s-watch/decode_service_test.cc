@@ -175,6 +175,16 @@ INSTANTIATE_TEST_SUITE_P(
         DecodeCase{
             "headless", Ips("clusterIP: None, clusterIPs: [None]"), WithIps("", " headless"), {}},
         DecodeCase{"headless_in_list", Ips("clusterIPs: [None]"), WithIps("", " headless"), {}},
+        DecodeCase{
+            "no_address",
+            Ips("clusterIPs: []"),
+            WithIps(""),
+            {Msg("spec.clusterIP", "is missing; nothing allocates addresses for manifests")}},
+        DecodeCase{
+            "empty_address",
+            Ips("clusterIP: ''"),
+            WithIps(""),
+            {Msg("spec.clusterIP", "is missing; nothing allocates addresses for manifests")}},
         DecodeCase{"external_name",
                    Svc("type: ExternalName, externalName: x.org"),
                    "Service default/web: ips= ports= external_name",

@@ -17,6 +17,16 @@ using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::IsEmpty;
 
+DecodeCase KindSlip(const char* name, const std::string& version, const std::string& kind,
+                    const std::string& expected) {
+  return {name,
+          "apiVersion: " + version + "\nkind: " + kind + "\nmetadata: {name: web}",
+          "",
+          {"object (m.yaml): kind: unreadable: is \"" + kind + "\", expected " + expected +
+           "; this object is left out"},
+          1};
+}
+
 INSTANTIATE_TEST_SUITE_P(
     Identity, Decode,
     testing::Values(
@@ -53,6 +63,33 @@ INSTANTIATE_TEST_SUITE_P(
                    "apiVersion: serving.knative.dev/v1\nkind: Service\nmetadata: {name: web}",
                    "",
                    {}},
+        KindSlip("kind_in_small_letters", "v1", "service", "\"Service\""),
+        KindSlip("kind_lacks_a_letter", "v1", "Servce", "\"Service\""),
+        KindSlip("kind_with_a_wrong_letter", "v1", "Nods", "\"Node\""),
+        KindSlip("kind_in_the_plural", "v1", "Services", "\"Service\""),
+        KindSlip("kind_of_a_list", "v1", "Servicelist", "\"ServiceList\""),
+        KindSlip("list", "v1", "list", "\"List\""),
+        KindSlip("list_of_another_version", "v2", "List", "another one, or the apiVersion \"v1\""),
+        KindSlip("slice_of_another_group", "v1", "EndPointSlice", "\"EndpointSlice\""),
+        KindSlip("slice", "discovery.k8s.io/v1", "EndpointsSlices",
+                 "\"EndpointSlice\" or \"EndpointSliceList\""),
+        DecodeCase{"others_of_v1",
+                   "{apiVersion: v1, kind: ServiceAccount}\n---\n{apiVersion: v1, kind: Pod}\n---\n"
+                   "{apiVersion: v1, kind: Endpoints}\n---\n{apiVersion: x.org/v1, kind: Servce}",
+                   "",
+                   {}},
+        DecodeCase{"group_with_a_slip",
+                   "apiVersion: discovery.k8.io/v1\nkind: EndpointSlice\nmetadata: {name: web-1}",
+                   "EndpointSlice default/web-1: unreadable of default/",
+                   {"EndpointSlice default/web-1 (m.yaml): apiVersion: unsupported: is "
+                    "\"discovery.k8.io/v1\", expected \"discovery.k8s.io/v1\"; this object is left "
+                    "out"},
+                   1},
+        DecodeCase{"values_of_a_chart",
+                   "replicas: 3\nimage: {tag: x}",
+                   "",
+                   {"object (m.yaml): invalid: has neither apiVersion nor kind, so it is no "
+                    "Kubernetes object; it is ignored"}},
         DecodeCase{"service_v2",
                    "apiVersion: v2\nkind: Service\nmetadata: {name: web}",
                    "Service default/web: unreadable of default/web",

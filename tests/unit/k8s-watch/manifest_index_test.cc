@@ -123,11 +123,8 @@ TEST_F(Index, ABrokenDocumentKeepsWhatOnlyItMayHold) {
   Set("a.yaml", Svc("x", "2") + "---\n{apiVersion: v1, kind: Service}\n");
   EXPECT_THAT(Changes(), IsEmpty());
   EXPECT_THAT(Problems(), ElementsAre("Service (a.yaml, document 2): metadata: invalid: is "
-                                      "missing, expected a mapping with name; "
-                                      "this object is left out",
-                                      "file /d/a.yaml: unreadable: part of it cannot be read (see "
-                                      "its other problems); the state "
-                                      "of 10:00 stays in force (3 objects)"));
+                                      "missing, expected a mapping with name; this object is left "
+                                      "out; the state of 10:00 stays in force (3 objects)"));
   Set("a.yaml", Svc("x", "2"));
   EXPECT_THAT(Changes(), ElementsAre("w deleted", "y deleted", "z deleted"));
 }
@@ -155,6 +152,29 @@ TEST_F(Index, ABrokenObjectKeepsItsLastGoodVersion) {
   EXPECT_THAT(Changes(), ElementsAre("x deleted"));
   Set("a.yaml", Svc("z", "1"));
   EXPECT_THAT(Changes(), ElementsAre("y deleted", "z 1"));
+}
+
+TEST_F(Index, AMistypedKindKeepsWhatOnlyItMayHold) {
+  Set("a.yaml", Svc("x", "1") + "---\n" + Svc("y", "1"), "10:00");
+  EXPECT_EQ(Changes().size(), 2U);
+  Set("a.yaml", Svc("x", "1") + "---\n{apiVersion: v1, kind: Servce, metadata: {name: y}}");
+  EXPECT_THAT(Changes(), IsEmpty());
+  EXPECT_THAT(Problems(),
+              ElementsAre("object (a.yaml, document 2): kind: unreadable: is \"Servce\", expected "
+                          "\"Service\"; this object is left out; the state of 10:00 stays in force "
+                          "(1 object)"));
+}
+
+TEST_F(Index, AStrayFileIsToldAndHoldsUpNothing) {
+  Set("values.yaml", "replicas: 3");
+  EXPECT_FALSE(index_.complete());
+  EXPECT_TRUE(index_.NeverHeldAny());
+  Set("a.yaml", Svc("x", "1"));
+  EXPECT_TRUE(index_.complete());
+  EXPECT_THAT(Problems(), ElementsAre(testing::HasSubstr("so it is no Kubernetes object")));
+  EXPECT_THAT(Changes(), ElementsAre("x 1"));
+  Set("a.yaml", "replicas: 3");
+  EXPECT_THAT(Changes(), ElementsAre("x deleted"));
 }
 
 TEST_F(Index, AnEmptiedFileKeepsItsLastGoodState) {
@@ -237,10 +257,12 @@ const std::string kService =
 const std::string kSlice =
     "apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: {name: web-1, labels: "
     "{kubernetes.io/service-name: web}}\naddressType: IPv4\nports: [{port: 8080, protocol: "
-    "TCP}]\nendpoints: [{addresses: [10.1.0.1], conditions: {ready: true}, nodeName: node-1, hints: "
+    "TCP}]\nendpoints: [{addresses: [10.1.0.1], conditions: {ready: true}, nodeName: node-1, "
+    "hints: "
     "{forZones: [{name: z}]}}]\n";
 const std::string kNode =
-    "apiVersion: v1\nkind: Node\nmetadata: {name: node-1, labels: {topology.kubernetes.io/zone: z}}\n"
+    "apiVersion: v1\nkind: Node\nmetadata: {name: node-1, labels: {topology.kubernetes.io/zone: "
+    "z}}\n"
     "status: {addresses: [{type: InternalIP, address: 10.0.0.1}]}\n";
 const char kOfService[] = "Service default/web";
 const char kOfSlice[] = "EndpointSlice default/web-1";
