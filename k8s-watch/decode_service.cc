@@ -200,23 +200,23 @@ class ClusterIpsDecoder {
     const auto address = ToAddress(value, path, kThen, report_);
     if (!address) return;
     const auto refuse = [&](std::string_view why) {
-      report_->Invalid(path, absl::StrCat("is ", Describe(value), ", ", std::string(why), "; ",
-                                          std::string(kThen)));
+      report_->Invalid(
+          path, absl::StrCat(QuoteText(value), " ", std::string(why), "; ", std::string(kThen)));
     };
     if (const char* special = SpecialAddress(*address)) {
-      return refuse(absl::StrCat(special, " address, which no Service may have"));
+      return refuse(absl::StrCat("is ", special, " address, which no Service may have"));
     }
     const std::string family(net::FamilyName(address->family()));
     if (families_ != nullptr) {
-      if (index >= families_->size()) return refuse("which has no entry in spec.ipFamilies");
+      if (index >= families_->size()) return refuse("has no entry in spec.ipFamilies");
       if ((*families_)[index] != family) {
-        return refuse(absl::StrCat("an ", family, " address, but spec.ipFamilies[", index, "] is ",
-                                   Describe((*families_)[index])));
+        return refuse(absl::StrCat("is an ", family, " address, but spec.ipFamilies[", index,
+                                   "] is ", Describe((*families_)[index])));
       }
     }
     for (const net::Address& other : service->cluster_ips) {
       if (other.family() == address->family()) {
-        return refuse(absl::StrCat("a second ", family, " address, expected one a family"));
+        return refuse(absl::StrCat("is a second ", family, " address, expected one a family"));
       }
     }
     service->cluster_ips.push_back(*address);
@@ -239,7 +239,7 @@ void DecodeExternalIps(const json& spec, const Path& path, Service* service, Rep
     const auto address = ToAddress(value, at, "this address is left out", report);
     if (!address) continue;
     if (const char* special = SpecialAddress(*address)) {
-      report->Invalid(at, absl::StrCat("is ", Describe(value), ", ", special,
+      report->Invalid(at, absl::StrCat(QuoteText(value), " is ", special,
                                        " address, which no Service may have; this address is "
                                        "left out"));
       continue;
@@ -272,7 +272,7 @@ void DecodeIngress(const json& entry, const Path& path, std::set<net::Address>* 
   const char* special = SpecialAddress(*address);
   if (special != nullptr && std::string_view(special) != "a link-local") {
     return report->Invalid(
-        ip_path, absl::StrCat("is ", Describe(*ip), ", ", special,
+        ip_path, absl::StrCat(QuoteText(*ip), " is ", special,
                               " address, which no load balancer may have; ", std::string(kThen)));
   }
   if (seen->insert(*address).second) service->load_balancer_ips.push_back(*address);

@@ -21,6 +21,7 @@ std::optional<EndpointPort> DecodePort(const json& value, const Path& path, Repo
   }
   const auto name = ReadString(value, path, "name", kThen, report);
   const auto protocol = ReadProtocol(value, path, kThen, report);
+  // Upstream skips a port without a number silently, and so do we.
   const auto port = ReadPort(value, path, "port", true, kThen, report);
   if (name.bad || !protocol.value || port.bad) return std::nullopt;
   const std::string text = name.value.value_or("");
@@ -31,7 +32,6 @@ std::optional<EndpointPort> DecodePort(const json& value, const Path& path, Repo
                                  "port is left out"));
     return std::nullopt;
   }
-  // Upstream skips a port without a number silently, and so do we.
   if (port.value.value_or(0) == 0) return std::nullopt;
   return EndpointPort{text, *protocol.value, *port.value};
 }
@@ -106,7 +106,7 @@ std::optional<Endpoint> DecodeEndpoint(const json& value, const Path& path, net:
   }
   if (const char* special = SpecialAddress(*address)) {
     report->Invalid(address_path,
-                    absl::StrCat("is ", Describe(text), ", ", special,
+                    absl::StrCat(QuoteText(text), " is ", special,
                                  " address, which no endpoint may have; ", std::string(kThen)));
     return std::nullopt;
   }

@@ -99,6 +99,10 @@ std::string Describe(const json& value) {
   }
 }
 
+std::string QuoteText(const json& string) {
+  return Quote(*string.get_ptr<const json::string_t*>());
+}
+
 const json* Member(const json& object, const char* key) {
   const auto found = object.find(key);
   return found == object.end() || found->is_null() ? nullptr : &*found;
@@ -161,8 +165,9 @@ Field<net::Protocol> ReadProtocol(const json& object, const Path& parent, std::s
 
 Field<uint16_t> ReadPort(const json& object, const Path& parent, const char* key, bool zero_allowed,
                          std::string_view then, Reporter* report) {
-  const auto number =
-      ReadInteger(object, parent, key, zero_allowed ? 0 : 1, 65535, "a port number", then, report);
+  const json* value = Member(object, key);
+  if (zero_allowed && value != nullptr && WholeNumber(*value) == 0) return {0, false};
+  const auto number = ReadInteger(object, parent, key, 1, 65535, "a port number", then, report);
   if (!number.value) return {std::nullopt, number.bad};
   return {static_cast<uint16_t>(*number.value), false};
 }

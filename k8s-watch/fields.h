@@ -88,6 +88,9 @@ struct Field {
 // "the string \"80\"", "80.5", "a list": how a message names what it found.
 std::string Describe(const nlohmann::json& value);
 
+// The text of a string in quotes, for a sentence about it.
+std::string QuoteText(const nlohmann::json& string);
+
 // The member, or null when it is absent or null. `object` must be an object.
 const nlohmann::json* Member(const nlohmann::json& object, const char* key);
 
@@ -108,7 +111,7 @@ Field<const nlohmann::json*> ReadList(const nlohmann::json& object, const Path& 
 // TCP when absent or empty.
 Field<net::Protocol> ReadProtocol(const nlohmann::json& object, const Path& parent,
                                   std::string_view then, Reporter* report);
-// A whole number from 1 to 65535.
+// A whole number from 1 to 65535; with `zero_allowed` 0 is taken too, but not advertised.
 Field<uint16_t> ReadPort(const nlohmann::json& object, const Path& parent, const char* key,
                          bool zero_allowed, std::string_view then, Reporter* report);
 // A value as an IP address; nullopt when it is none, and reported.

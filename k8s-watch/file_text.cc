@@ -6,11 +6,12 @@
 #include <unistd.h>
 
 #include <cerrno>
-#include <cstring>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "k8s-watch/document.h"
+#include "userspace/os/errno_status.h"
+#include "userspace/os/unique_fd.h"
 
 namespace waggle::k8s {
 namespace {
@@ -24,11 +25,9 @@ FileStamp Stamp(const struct stat& info) {
           Nanoseconds(info.st_ctim)};
 }
 
-absl::Status ErrnoStatus(const char* what, int error) {
-  const std::string text = absl::StrCat(what, ": ", std::strerror(error));
-  if (error == ENOENT || error == ENOTDIR) return absl::NotFoundError(text);
-  if (error == EACCES || error == EPERM) return absl::PermissionDeniedError(text);
-  return absl::UnavailableError(text);
+// What is not there, be it for its own folder's sake, is NotFound.
+absl::Status NotOpened(int error) {
+  return os::ErrnoStatus(error == ENOTDIR ? ENOENT : error, "cannot be opened");
 }
 
 absl::Status CheckKind(const struct stat& info) {
@@ -48,20 +47,6 @@ absl::Status CheckKind(const struct stat& info) {
   return absl::OkStatus();
 }
 
-class Descriptor {
- public:
-  explicit Descriptor(int fd) : fd_(fd) {}
-  ~Descriptor() {
-    if (fd_ >= 0) close(fd_);
-  }
-  Descriptor(const Descriptor&) = delete;
-  Descriptor& operator=(const Descriptor&) = delete;
-  int get() const { return fd_; }
-
- private:
-  int fd_;
-};
-
 absl::Status TooLong() {
   return absl::InvalidArgumentError(
       absl::StrCat("is longer than ", kMaxFileBytes >> 20, " MiB, the most that is read"));
@@ -72,7 +57,7 @@ absl::StatusOr<bool> ReadSome(int fd, std::string* text) {
   std::vector<char> buffer(size_t{256} << 10);
   const ssize_t got = read(fd, buffer.data(), buffer.size());
   if (got < 0 && (errno == EINTR || errno == EAGAIN)) return true;
-  if (got < 0) return ErrnoStatus("cannot be read", errno);
+  if (got < 0) return os::ErrnoStatus(errno, "cannot be read");
   if (got == 0) return false;
   if (text->size() + static_cast<size_t>(got) > kMaxFileBytes) return TooLong();
   text->append(buffer.data(), static_cast<size_t>(got));
@@ -90,12 +75,12 @@ std::optional<FileStamp> StampOf(const std::string& path) {
 absl::StatusOr<std::string> ReadFileText(const std::string& path, FileStamp* stamp) {
   struct stat info;
   // Looked at before it is opened: opening a device may have effects.
-  if (stat(path.c_str(), &info) != 0) return ErrnoStatus("cannot be opened", errno);
+  if (stat(path.c_str(), &info) != 0) return NotOpened(errno);
   *stamp = Stamp(info);
   if (auto status = CheckKind(info); !status.ok()) return status;
-  const Descriptor file(open(path.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC | O_NOCTTY));
-  if (file.get() < 0) return ErrnoStatus("cannot be opened", errno);
-  if (fstat(file.get(), &info) != 0) return ErrnoStatus("cannot be read", errno);
+  const os::UniqueFd file(open(path.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC | O_NOCTTY));
+  if (!file) return NotOpened(errno);
+  if (fstat(file.get(), &info) != 0) return os::ErrnoStatus(errno, "cannot be read");
   *stamp = Stamp(info);
   if (auto status = CheckKind(info); !status.ok()) return status;
   std::string text;
@@ -111,7 +96,7 @@ absl::StatusOr<std::string> ReadDescriptor(int fd, int stop_fd) {
   std::string text;
   while (true) {
     pollfd polls[2] = {{fd, POLLIN, 0}, {stop_fd, POLLIN, 0}};
-    if (poll(polls, 2, -1) < 0 && errno != EINTR) return ErrnoStatus("cannot be read", errno);
+    if (poll(polls, 2, -1) < 0 && errno != EINTR) return os::ErrnoStatus(errno, "cannot be read");
     if ((polls[1].revents & POLLIN) != 0) return absl::CancelledError("stopped");
     if (polls[0].revents == 0) continue;
     const auto more = ReadSome(fd, &text);

@@ -27,8 +27,8 @@ struct FileStamp {
 std::optional<FileStamp> StampOf(const std::string& path);
 
 // The content of a regular file of at most kMaxFileBytes; `*stamp` is its state before
-// reading. NotFound, PermissionDenied, InvalidArgument (a directory, a pipe, too long) or
-// Unavailable, with a text that goes behind the path.
+// reading. NotFound, InvalidArgument (a directory, a pipe, too long) or what
+// the kernel says, with a text that goes behind the path.
 absl::StatusOr<std::string> ReadFileText(const std::string& path, FileStamp* stamp);
 
 // Everything from a descriptor until its end. Waits for input for as long as it takes, but

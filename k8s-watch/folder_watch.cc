@@ -34,34 +34,30 @@ absl::Status InotifyError(int error) {
 
 }  // namespace
 
-FolderWatch::~FolderWatch() {
-  if (fd_ >= 0) close(fd_);
-}
-
 absl::Status FolderWatch::Open() {
-  fd_ = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
-  return fd_ < 0 ? InotifyError(errno) : absl::OkStatus();
+  fd_.Reset(inotify_init1(IN_NONBLOCK | IN_CLOEXEC));
+  return fd_ ? absl::OkStatus() : InotifyError(errno);
 }
 
 absl::Status FolderWatch::WatchFolder(const std::string& path) {
-  if (fd_ < 0) return absl::FailedPreconditionError("not open");
+  if (!fd_) return absl::FailedPreconditionError("not open");
   std::error_code error;
   const auto absolute = std::filesystem::absolute(path, error).lexically_normal();
   if (!error && absolute.has_filename()) {
     entry_ = absolute.filename();
-    const int parent = inotify_add_watch(fd_, absolute.parent_path().c_str(), kParentEvents);
-    if (parent_ >= 0 && parent != parent_) inotify_rm_watch(fd_, parent_);
+    const int parent = inotify_add_watch(fd_.get(), absolute.parent_path().c_str(), kParentEvents);
+    if (parent_ >= 0 && parent != parent_) inotify_rm_watch(fd_.get(), parent_);
     parent_ = parent;
   }
-  const int folder = inotify_add_watch(fd_, path.c_str(), kFolderEvents);
+  const int folder = inotify_add_watch(fd_.get(), path.c_str(), kFolderEvents);
   const int add_error = errno;
-  if (folder_ >= 0 && folder != folder_) inotify_rm_watch(fd_, folder_);
+  if (folder_ >= 0 && folder != folder_) inotify_rm_watch(fd_.get(), folder_);
   folder_ = folder;
   return folder < 0 ? InotifyError(add_error) : absl::OkStatus();
 }
 
 absl::Status FolderWatch::WatchTarget(const std::string& name, const std::string& path) {
-  const int target = inotify_add_watch(fd_, path.c_str(), kFileEvents | IN_MASK_ADD);
+  const int target = inotify_add_watch(fd_.get(), path.c_str(), kFileEvents | IN_MASK_ADD);
   const int add_error = errno;
   const auto found = targets_.find(target);
   if (found != targets_.end() && found->second.count(name) != 0) return absl::OkStatus();
@@ -75,7 +71,7 @@ void FolderWatch::ForgetTarget(const std::string& name) {
   for (auto next = targets_.begin(); next != targets_.end();) {
     const auto current = next++;
     if (current->second.erase(name) == 0 || !current->second.empty()) continue;
-    inotify_rm_watch(fd_, current->first);
+    inotify_rm_watch(fd_.get(), current->first);
     targets_.erase(current);
   }
 }
@@ -83,8 +79,8 @@ void FolderWatch::ForgetTarget(const std::string& name) {
 FolderEvents FolderWatch::Read() {
   FolderEvents events;
   alignas(inotify_event) std::array<char, 16384> buffer;
-  while (fd_ >= 0) {
-    const ssize_t got = read(fd_, buffer.data(), buffer.size());
+  while (fd_) {
+    const ssize_t got = read(fd_.get(), buffer.data(), buffer.size());
     if (got < 0 && errno == EINTR) continue;
     if (got <= 0) break;
     for (ssize_t at = 0; at < got;) {

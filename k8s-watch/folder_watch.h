@@ -8,6 +8,7 @@
 #include <string>
 
 #include "absl/status/status.h"
+#include "userspace/os/unique_fd.h"
 
 struct inotify_event;
 
@@ -26,15 +27,10 @@ struct FolderEvents {
 
 class FolderWatch {
  public:
-  FolderWatch() = default;
-  ~FolderWatch();
-  FolderWatch(const FolderWatch&) = delete;
-  FolderWatch& operator=(const FolderWatch&) = delete;
-
   // ResourceExhausted names the sysctl to raise.
   absl::Status Open();
   // Readable when there are events; -1 before Open().
-  int fd() const { return fd_; }
+  int fd() const { return fd_.get(); }
 
   // Watches the folder that now stands at `path`, in place of any before, and the entry
   // above it through which it is reached. NotFound when there is none.
@@ -50,7 +46,7 @@ class FolderWatch {
   void Fold(const inotify_event& event, FolderEvents* events);
   static void FoldFile(const std::string& name, uint32_t mask, FolderEvents* events);
 
-  int fd_ = -1;
+  os::UniqueFd fd_;
   int folder_ = -1;  // watch descriptors
   int parent_ = -1;
   std::string entry_;                             // the folder's name in its parent

@@ -103,8 +103,7 @@ bool ManifestIndex::ComesFirst(const Claim& a, const Claim& b) {
 
 int ManifestIndex::Quality(const Claim& claim) {
   const DecodedObject& object = claim.file->objects[claim.index];
-  if (!object.object) return 3;
-  if (object.damaged) return 2;
+  if (!object.object) return 2;
   return claim.index < claim.file->fresh ? 0 : 1;
 }
 

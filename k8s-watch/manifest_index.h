@@ -47,8 +47,8 @@ class ManifestIndex {
     std::vector<Problem> problems;
     std::string good_since;  // empty: never read completely
   };
-  // A file's claim to define an object; ordered as they win: what can be read as a whole, and
-  // could be just now, before what cannot, and then as the files are ordered.
+  // A file's claim to define an object; ordered as they win: what could be read at the last
+  // look at its file comes before what could not, and then as the files are ordered.
   struct Claim {
     File* file;
     size_t index;

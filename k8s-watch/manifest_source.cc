@@ -25,6 +25,7 @@
 #include "k8s-watch/manifest_content.h"
 #include "k8s-watch/manifest_folder.h"
 #include "k8s-watch/manifest_index.h"
+#include "userspace/os/unique_fd.h"
 
 namespace waggle::k8s {
 namespace {
@@ -90,15 +91,18 @@ absl::StatusOr<ManifestSnapshot> ReadManifests(const std::string& path, int inpu
 // The thread and all that only it touches.
 class ManifestSource::Worker : private ScanGuard {
  public:
-  Worker(std::string path, int input, EventSink* sink, int stop_fd)
-      : path_(std::move(path)), input_(input), sink_(sink), stop_fd_(stop_fd), folder_(path_) {}
+  Worker(std::string path, int input, EventSink* sink, os::UniqueFd stop_fd)
+      : path_(std::move(path)),
+        input_(input),
+        sink_(sink),
+        stop_fd_(std::move(stop_fd)),
+        folder_(path_) {}
   ~Worker() override {
     stopping_ = true;
     const uint64_t one = 1;
     // An eventfd takes a 1 unless it is full, and then it is readable as well.
-    [[maybe_unused]] const ssize_t written = write(stop_fd_, &one, sizeof(one));
+    [[maybe_unused]] const ssize_t written = write(stop_fd_.get(), &one, sizeof(one));
     if (thread_.joinable()) thread_.join();
-    close(stop_fd_);
   }
   Worker(const Worker&) = delete;
   Worker& operator=(const Worker&) = delete;
@@ -139,7 +143,7 @@ class ManifestSource::Worker : private ScanGuard {
   }
 
   void RunInput() {
-    const auto text = ReadDescriptor(input_, stop_fd_);
+    const auto text = ReadDescriptor(input_, stop_fd_.get());
     if (absl::IsCancelled(text.status())) return;
     ManifestIndex index;
     index.SetFile(kStdinName, ParseInput(text), "now");
@@ -171,14 +175,21 @@ class ManifestSource::Worker : private ScanGuard {
       folder_status_ = absl::UnavailableError("is gone");
       return;
     }
-    if (watch_.fd() >= 0) watch_status_ = watch_.WatchFolder(folder_.folder());
+    Watch();
     attached_ = IdOf(folder_.folder());
     if (was_attached_) keep_until_ = Clock::now() + kRefillTime;
     was_attached_ = true;
     work_.all = work_.force = true;
   }
 
+  void Watch() {
+    watch_status_ = watch_.fd() < 0 ? watch_.Open() : absl::OkStatus();
+    if (watch_status_.ok()) watch_status_ = watch_.WatchFolder(folder_.folder());
+  }
+
   void Scan() {
+    // What held it up may be over; this scan looks at everything anyway.
+    if (work_.all && !watch_status_.ok()) Watch();
     Work work = std::exchange(work_, Work());
     const bool may_remove = !keep_until_ || Clock::now() >= *keep_until_;
     if (may_remove && std::exchange(keep_until_, std::nullopt)) work.all = true;
@@ -212,6 +223,7 @@ class ManifestSource::Worker : private ScanGuard {
   }
 
   void WatchLinks() {
+    link_status_ = absl::OkStatus();
     if (watch_.fd() < 0) return;
     for (const std::string& name : watched_links_) {
       if (folder_.links().count(name) == 0) watch_.ForgetTarget(name);
@@ -219,7 +231,7 @@ class ManifestSource::Worker : private ScanGuard {
     watched_links_ = folder_.links();
     for (const std::string& name : watched_links_) {
       const absl::Status status = watch_.WatchTarget(name, folder_.PathOf(name));
-      if (!status.ok() && !absl::IsNotFound(status)) watch_status_ = status;
+      if (!status.ok() && !absl::IsNotFound(status)) link_status_ = status;
     }
   }
 
@@ -233,10 +245,11 @@ class ManifestSource::Worker : private ScanGuard {
                       absl::StrCat(std::string(folder_status_.message()),
                                    "; the last state stays in force until it is back")));
     }
-    if (!watch_status_.ok() && !absl::IsNotFound(watch_status_)) {
-      problems.push_back(FileProblem(path_, "",
-                                     absl::StrCat(std::string(watch_status_.message()),
-                                                  "; changes are looked for once a second")));
+    const absl::Status& watched = watch_status_.ok() ? link_status_ : watch_status_;
+    if (!watched.ok() && !absl::IsNotFound(watched)) {
+      problems.push_back(FileProblem(
+          path_, "",
+          absl::StrCat(std::string(watched.message()), "; changes are looked for once a second")));
     }
     for (Problem& problem : folder_.Problems())
       problems.push_back(std::move(problem));
@@ -261,7 +274,7 @@ class ManifestSource::Worker : private ScanGuard {
 
   // Until there is something to look at.
   void Wait() {
-    pollfd polls[2] = {{watch_.fd(), POLLIN, 0}, {stop_fd_, POLLIN, 0}};
+    pollfd polls[2] = {{watch_.fd(), POLLIN, 0}, {stop_fd_.get(), POLLIN, 0}};
     Collect();
     while (!stopping_ && attached_ && !work_.all && work_.names.empty() && !TellOfWriters()) {
       const auto now = Clock::now();
@@ -269,7 +282,7 @@ class ManifestSource::Worker : private ScanGuard {
       const auto no_later_than = [&wake](Clock::time_point time) {
         wake = wake ? std::min(*wake, time) : time;
       };
-      const bool blind = !watch_status_.ok();
+      const bool blind = !watch_status_.ok() || !link_status_.ok();
       if (blind || !folder_.dangling().empty() || !folder_status_.ok()) no_later_than(now + kRetry);
       if (keep_until_) no_later_than(*keep_until_);
       for (const auto& [name, writer] : writers_) {
@@ -368,13 +381,14 @@ class ManifestSource::Worker : private ScanGuard {
   const std::string path_;
   const int input_;
   EventSink* const sink_;
-  const int stop_fd_;
+  const os::UniqueFd stop_fd_;
   std::atomic<bool> stopping_ = false;
   std::thread thread_;
 
   ManifestFolder folder_;
   FolderWatch watch_;
-  absl::Status watch_status_;
+  absl::Status watch_status_;  // of the folder
+  absl::Status link_status_;   // of what links lead to
   absl::Status folder_status_;
   std::optional<FileId> attached_;  // the folder
   bool was_attached_ = false;
@@ -397,11 +411,11 @@ ManifestSource::~ManifestSource() = default;
 
 absl::Status ManifestSource::Start(EventSink* sink) {
   if (worker_ != nullptr) return absl::FailedPreconditionError("started already");
-  const int stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-  if (stop_fd < 0) {
+  os::UniqueFd stop_fd(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  if (!stop_fd) {
     return absl::UnavailableError(absl::StrCat("eventfd: ", std::strerror(errno)));
   }
-  auto worker = std::make_unique<Worker>(path_, input_, sink, stop_fd);
+  auto worker = std::make_unique<Worker>(path_, input_, sink, std::move(stop_fd));
   if (auto status = worker->Start(); !status.ok()) return status;
   worker_ = std::move(worker);
   return absl::OkStatus();

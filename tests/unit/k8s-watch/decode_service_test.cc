@@ -69,7 +69,7 @@ INSTANTIATE_TEST_SUITE_P(
                    Port("port: 2, nodePort: 65536"),
                    std::string(kGoodPort) + "b:2/TCP;",
                    {Msg("spec.ports[1].nodePort",
-                        "is 65536, expected a port number, a whole number from 0 to 65535; this "
+                        "is 65536, expected a port number, a whole number from 1 to 65535; this "
                         "port works without nodePort")}},
         DecodeCase{"same_name",
                    Svc("clusterIP: 10.96.0.1, ports: [{name: a, port: 1}, {name: a, port: 2}]"),
@@ -137,19 +137,19 @@ INSTANTIATE_TEST_SUITE_P(
                    Ips("clusterIPs: [10.96.0.1, 'fd00::1'], ipFamilies: [IPv4, IPv4]"),
                    WithIps("10.96.0.1"),
                    {Msg("spec.clusterIPs[1]",
-                        "is the string \"fd00::1\", an IPv6 address, but "
+                        "\"fd00::1\" is an IPv6 address, but "
                         "spec.ipFamilies[1] is the string \"IPv4\"; this address is left out")}},
         DecodeCase{"no_family",
                    Ips("clusterIPs: [10.96.0.1, 'fd00::1'], ipFamilies: [IPv4]"),
                    WithIps("10.96.0.1"),
                    {Msg("spec.clusterIPs[1]",
-                        "is the string \"fd00::1\", which has no entry in "
+                        "\"fd00::1\" has no entry in "
                         "spec.ipFamilies; this address is left out")}},
         DecodeCase{"two_of_one_family",
                    Ips("clusterIPs: [10.96.0.1, 10.96.0.2]"),
                    WithIps("10.96.0.1"),
                    {Msg("spec.clusterIPs[1]",
-                        "is the string \"10.96.0.2\", a second IPv4 address, "
+                        "\"10.96.0.2\" is a second IPv4 address, "
                         "expected one a family; this address is left out")}},
         DecodeCase{"contradiction",
                    Ips("clusterIP: 10.96.0.9, clusterIPs: [10.96.0.1]"),
@@ -169,7 +169,7 @@ INSTANTIATE_TEST_SUITE_P(
                    Ips("clusterIP: 127.0.0.1"),
                    WithIps(""),
                    {Msg("spec.clusterIP",
-                        "is the string \"127.0.0.1\", a loopback address, which no "
+                        "\"127.0.0.1\" is a loopback address, which no "
                         "Service may have; this address is left out")}},
         DecodeCase{"old_zeros", Ips("clusterIP: 010.096.0.1"), WithIps("10.96.0.1"), {}},
         DecodeCase{
@@ -195,7 +195,7 @@ INSTANTIATE_TEST_SUITE_P(
                    WithIps("10.96.0.1", " ext=192.0.2.1,2001:db8::1"),
                    {Msg("spec.externalIPs[1]", "is the string \"x\"" + kIp),
                     Msg("spec.externalIPs[2]",
-                        "is the string \"fe80::1\", a link-local address, which no "
+                        "\"fe80::1\" is a link-local address, which no "
                         "Service may have; this address is left out")}},
         DecodeCase{
             "ingress",
@@ -211,7 +211,7 @@ INSTANTIATE_TEST_SUITE_P(
              Msg("status.loadBalancer.ingress[5].ipMode",
                  "is \"Z\", expected VIP or Proxy; this entry is left out"),
              Msg("status.loadBalancer.ingress[6].ip",
-                 "is the string \"0.0.0.0\", an unspecified address, which no load balancer may "
+                 "\"0.0.0.0\" is an unspecified address, which no load balancer may "
                  "have; this entry is left out")}}),
     CaseName);
 

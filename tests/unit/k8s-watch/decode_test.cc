@@ -165,7 +165,7 @@ DecodeCase Special(const char* name, const std::string& address, const std::stri
   return {name,
           Address(address, family),
           Shown(":1/TCP;", family),
-          {SliceMsg("endpoints[0].addresses[0]", "is the string \"" + address + "\", " + what +
+          {SliceMsg("endpoints[0].addresses[0]", "\"" + address + "\" is " + what +
                                                      " address, which no endpoint may have; this "
                                                      "endpoint is left out")}};
 }
@@ -232,7 +232,7 @@ INSTANTIATE_TEST_SUITE_P(
                   "6}]"),
             Shown(":5/TCP;f:6/TCP;"),
             {SliceMsg("ports[2].port",
-                      "is 65536, expected a port number, a whole number from 0 to 65535; "
+                      "is 65536, expected a port number, a whole number from 1 to 65535; "
                       "this port is left out"),
              SliceMsg("ports[3].protocol",
                       "is the string \"X\", expected TCP, UDP or SCTP; this port is left out")}},

@@ -100,6 +100,7 @@ TEST_F(ReadOnce, WhatIsNoFileIsAProblemAndTheRestWorks) {
   ASSERT_EQ(mkfifo((dir_ / "fifo.yaml").c_str(), 0600), 0);
   std::filesystem::create_symlink("nowhere", dir_ / "dangling.yaml");
   std::filesystem::create_symlink("loop.yaml", dir_ / "loop.yaml");
+  std::filesystem::create_symlink("a.yaml/x", dir_ / "inside.yaml");
   std::filesystem::create_symlink("/dev/zero", dir_ / "zero.yaml");
   Write("sparse.yaml", "");
   std::filesystem::resize_file(dir_ / "sparse.yaml", kMaxFileBytes + 1);
@@ -115,6 +116,7 @@ TEST_F(ReadOnce, WhatIsNoFileIsAProblemAndTheRestWorks) {
   EXPECT_THAT(problems, ElementsAre("dangling.yaml is a symbolic link that leads nowhere",
                                     "dir.yaml is a directory, expected a regular file",
                                     "fifo.yaml is a named pipe, expected a regular file",
+                                    "inside.yaml is a symbolic link that leads nowhere",
                                     HasSubstr("loop.yaml cannot be opened: "),
                                     "sparse.yaml is 67108865 bytes long, at most 64 MiB are read",
                                     "zero.yaml is a device or socket, expected a regular file"));

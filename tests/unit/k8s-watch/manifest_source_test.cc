@@ -3,9 +3,11 @@
 
 #include <fcntl.h>
 #include <gmock/gmock.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <condition_variable>
 #include <functional>
@@ -537,6 +539,30 @@ TEST_F(SourceTest, BothFamiliesArrive) {
   Start();
   ExpectObjects({{"a", "1"}, {"a-4", "there"}, {"a-6", "there"}, {"m", "there"}});
   EXPECT_THAT(sink_.seen().problems, IsEmpty());
+}
+
+TEST_F(SourceTest, ItWatchesAgainWhenDescriptorsAreLeft) {
+  Write("a.yaml", Svc("a", 1));
+  rlimit before;
+  ASSERT_EQ(getrlimit(RLIMIT_NOFILE, &before), 0);
+  const rlimit few = {std::min<rlim_t>(64, before.rlim_cur), before.rlim_max};
+  ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &few), 0);
+  std::vector<os::UniqueFd> taken;
+  while (true) {
+    os::UniqueFd fd(open("/dev/null", O_RDONLY | O_CLOEXEC));
+    if (!fd) break;
+    taken.push_back(std::move(fd));
+  }
+  ASSERT_FALSE(taken.empty());
+  taken.pop_back();  // for the source to start at all
+  Start();
+  EXPECT_THAT(sink_.seen().synced, ElementsAre(false));
+  ExpectProblem("d: unreadable: cannot be listed: Too many open files");
+  EXPECT_THAT(sink_.seen().problems, testing::Contains(HasSubstr("cannot be watched: ")));
+  taken.clear();
+  EXPECT_EQ(setrlimit(RLIMIT_NOFILE, &before), 0);
+  ExpectObjects({{"a", "1"}});
+  ExpectNoProblems();
 }
 
 TEST_F(SourceTest, StartSaysWhenNothingIsThere) {
