@@ -79,7 +79,9 @@ absl::Status CheckText(std::string_view text) {
 // Reads JSON into a TreeBuilder; stops at the first error.
 class JsonReader : public nlohmann::json_sax<json> {
  public:
-  JsonReader(std::string_view text, size_t* alias_budget) : text_(text), builder_(alias_budget) {}
+  // Of `text`, the file, what stands at `offset` is read.
+  JsonReader(std::string_view text, size_t offset, size_t* alias_budget)
+      : text_(text), offset_(offset), builder_(alias_budget) {}
 
   bool null() override { return Check(builder_.Scalar(nullptr, 0)); }
   bool boolean(bool value) override { return Check(builder_.Scalar(value, 0)); }
@@ -105,7 +107,7 @@ class JsonReader : public nlohmann::json_sax<json> {
     std::string_view what = error.what();
     const size_t colon = what.find(": ");
     if (colon != std::string_view::npos) what.remove_prefix(colon + 2);
-    status_ = ErrorAt(PositionAt(text_, offset == 0 ? 0 : offset - 1),
+    status_ = ErrorAt(PositionAt(text_, offset_ + (offset == 0 ? 0 : offset - 1)),
                       absl::StrCat("not JSON: ", Printable(what, 200)));
     return false;
   }
@@ -124,6 +126,7 @@ class JsonReader : public nlohmann::json_sax<json> {
   }
 
   std::string_view text_;
+  size_t offset_;
   TreeBuilder builder_;
   absl::Status status_;
   bool is_json_ = true;
@@ -279,6 +282,35 @@ absl::StatusOr<json> ReadYaml(std::string_view text, size_t first_line, size_t* 
   }
 }
 
+// The objects of a text that is nothing but objects with space in between, each as far as
+// its braces tell; empty when it is not. kubectl takes such a text for several documents.
+std::vector<std::string_view> SplitJson(std::string_view text) {
+  std::vector<std::string_view> values;
+  size_t depth = 0;
+  size_t start = 0;
+  bool quoted = false;
+  for (size_t at = 0; at < text.size(); ++at) {
+    const char c = text[at];
+    if (quoted) {
+      if (c == '\\') {
+        ++at;
+      } else if (c == '"') {
+        quoted = false;
+      }
+    } else if (depth == 0 && c != '{') {
+      if (c != ' ' && c != '\t' && c != '\r' && c != '\n') return {};
+    } else if (c == '"') {
+      quoted = true;
+    } else if (c == '{' || c == '[') {
+      if (depth++ == 0) start = at;
+    } else if (c == '}' || c == ']') {
+      if (--depth == 0) values.push_back(text.substr(start, at + 1 - start));
+    }
+  }
+  if (depth > 0) values.push_back(text.substr(start));
+  return values;
+}
+
 struct Chunk {
   size_t number = 1;
   size_t first_line = 1;
@@ -347,7 +379,16 @@ absl::Status ForEachDocument(std::string_view text, TextFormat format,
   const bool maybe_json =
       first != std::string_view::npos && (text[first] == '{' || text[first] == '[');
   if (maybe_json || (format == TextFormat::kJson && first != std::string_view::npos)) {
-    JsonReader reader(text, &alias_budget);
+    const auto values = SplitJson(text);
+    for (size_t i = 0; values.size() > 1 && i < values.size(); ++i) {
+      JsonReader reader(text, static_cast<size_t>(values[i].data() - text.data()), &alias_budget);
+      json::sax_parse(values[i], &reader);
+      // YAML in braces, where quotes are others.
+      if (i == 0 && !reader.is_json()) break;
+      visit({i + 1, values.size(), reader.Take()});
+      if (i + 1 == values.size()) return absl::OkStatus();
+    }
+    JsonReader reader(text, 0, &alias_budget);
     json::sax_parse(text, &reader);
     if (reader.is_json() || format == TextFormat::kJson) {
       visit({1, 1, reader.Take()});

@@ -16,7 +16,7 @@ namespace waggle::k8s {
 inline constexpr size_t kMaxFileBytes = size_t{64} << 20;
 
 enum class TextFormat {
-  kAny,   // JSON where it parses as JSON, else YAML
+  kAny,   // JSON where it parses as JSON or as several objects of it in a row, else YAML
   kJson,  // the file's name says so: an error is told in terms of JSON
 };
 

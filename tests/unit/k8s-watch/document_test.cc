@@ -185,6 +185,19 @@ INSTANTIATE_TEST_SUITE_P(
         TextCase{"json_twice_a_key",
                  "{\"a\": 1, \"a\": 2}",
                  {"1/1 error: the key \"a\" stands twice in one mapping"}},
+        TextCase{"json_in_a_row",
+                 "{\"a\": \"}{\\\"\"}\n{\"b\": [{}]}{\"c\": 3}\n",
+                 {"1/3 {\"a\":\"}{\\\"\"}", "2/3 {\"b\":[{}]}", "3/3 {\"c\":3}"}},
+        TextCase{"a_bad_one_in_a_row_leaves_the_others",
+                 "{\"a\": 1}\n{\"b\": 2,}\n{\"c\": 3}\n{\"d\":",
+                 {"1/4 {\"a\":1}",
+                  "2/4 error: line 2, column 9: not JSON: syntax "
+                  "error while parsing object key - unexpected '}'; expected string literal",
+                  "3/4 {\"c\":3}",
+                  "4/4 error: line 4, column 6: not JSON: syntax "
+                  "error while parsing value - unexpected end of input; expected '[', '{', or a "
+                  "literal"}},
+        TextCase{"braces_in_quotes_of_yaml", "{a: '}{'}", {"1/1 {\"a\":\"}{\"}"}},
         TextCase{"flow_yaml_is_no_json", "{a: 1, b: yes}", {"1/1 {\"a\":1,\"b\":true}"}},
         TextCase{"nul",
                  std::string("a: 1\nb\0c", 8),
@@ -205,6 +218,8 @@ TEST(Json, ByNameIsToldInTermsOfJson) {
               ElementsAre(StartsWith("1/1 error: line 3, column 7: not JSON: ")));
   EXPECT_THAT(Read("a: 1", TextFormat::kJson), ElementsAre(HasSubstr("not JSON")));
   EXPECT_TRUE(Read(" \n", TextFormat::kJson).empty());
+  EXPECT_THAT(Read("{\"a\": 1}\n{\"b\": 2}", TextFormat::kJson),
+              ElementsAre("1/2 {\"a\":1}", "2/2 {\"b\":2}"));
 }
 
 TEST(Limits, HundredLevelsAreReadAndOneMoreIsRefused) {
