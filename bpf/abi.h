@@ -232,6 +232,12 @@ struct waggle_agent {
 	__u64 write_errors;      /* steps that the kernel refused */
 	char node[WAGGLE_NODE_LEN];
 	char version[WAGGLE_VERSION_LEN];
+	/*
+	 * Kernel ids of the maps frontends, lists, backends, services, in this order; zero:
+	 * not known. A reader or a new agent that finds other ids knows that a change of
+	 * size was cut short.
+	 */
+	__u32 content_ids[4];
 } __attribute__((aligned(8)));
 
 /* Constants of one node, set by the loader before load (bpf/config.bpf.h). Not a map of ours. */
@@ -324,11 +330,12 @@ WAGGLE_ASSERT_AT(waggle_udp_flow, addr, 8);
 WAGGLE_ASSERT_AT(waggle_udp_flow, port_be, 24);
 WAGGLE_ASSERT_AT(waggle_udp_flow, tag, 28);
 WAGGLE_ASSERT_SIZE(waggle_config, 16);
-WAGGLE_ASSERT_SIZE(waggle_agent, 424);
+WAGGLE_ASSERT_SIZE(waggle_agent, 440);
 WAGGLE_ASSERT_AT(waggle_agent, layout_version, 0);
 WAGGLE_ASSERT_AT(waggle_agent, started_ns, 32);
 WAGGLE_ASSERT_AT(waggle_agent, events, 72);
 WAGGLE_ASSERT_AT(waggle_agent, node, 136);
 WAGGLE_ASSERT_AT(waggle_agent, version, 392);
+WAGGLE_ASSERT_AT(waggle_agent, content_ids, 424);
 
 #endif

@@ -12,6 +12,7 @@
 #include <cerrno>
 #include <cstdarg>
 #include <cstdio>
+#include <optional>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -32,6 +33,9 @@ namespace {
 // libbpf and the verifier speak through a callback; a failed load shows the end of it.
 constexpr size_t kMaxLog = 4096;
 
+// A new pin waits under its name and this until it is renamed.
+constexpr char kAside[] = "_new";
+
 std::string& BpfLog() {
   thread_local std::string log;
   return log;
@@ -47,11 +51,18 @@ int Capture(libbpf_print_level level, const char* format, va_list arguments) {
   return 0;
 }
 
-// The four maps that hold the Services: of one generation, kept or made together.
-constexpr std::string_view kContent[] = {"frontends", "lists", "backends", "services"};
-
 bool IsContent(std::string_view name) {
-  return std::find(std::begin(kContent), std::end(kContent), name) != std::end(kContent);
+  return std::find(maps::kContentMaps.begin(), maps::kContentMaps.end(), name) !=
+         maps::kContentMaps.end();
+}
+
+// What a crash left between the pinning aside and the renaming.
+absl::Status RemoveLeftovers(std::string_view pin_path) {
+  for (const maps::MapInfo& info : maps::kMaps) {
+    absl::Status status = maps::RemoveMapPin(maps::PinOf(pin_path, info.name) + kAside, info.name);
+    if (!status.ok() && !absl::IsNotFound(status)) return status;
+  }
+  return absl::OkStatus();
 }
 
 // The cookie of this process's network namespace; 0 where the kernel cannot say
@@ -107,49 +118,63 @@ absl::StatusOr<std::unique_ptr<Datapath>> Datapath::Load(const DatapathOptions& 
 }
 
 // Reuses what is pinned. The maps with the Services are made anew, all four, when one
-// of them is missing or has another size than the flags say.
+// of them is missing, is of another generation or has another size than the flags say.
 absl::Status Datapath::AdoptMaps() {
-  bool content_missing = false;
+  if (absl::Status status = RemoveLeftovers(options_.pin_path); !status.ok()) return status;
   bool content_resized = false;
+  maps::ContentIds pinned_ids{};
+  std::optional<maps::ContentIds> recorded_ids;
   std::vector<std::pair<std::string, os::UniqueFd>> pinned;
-  std::vector<std::string> resized_others;
   for (const maps::MapInfo& info : maps::kMaps) {
     const std::string name(info.name);
     absl::StatusOr<os::UniqueFd> fd =
         maps::OpenPin(options_.pin_path, info.name, maps::Access::kReadWrite);
-    if (absl::IsNotFound(fd.status())) {
-      content_missing |= IsContent(name);
-      continue;
-    }
+    if (absl::IsNotFound(fd.status())) continue;
     if (!fd.ok()) return fd.status();
+    const absl::StatusOr<uint32_t> id = maps::MapId(fd->get());
+    if (!id.ok()) return id.status();
+    for (size_t i = 0; i < maps::kContentMaps.size(); ++i) {
+      if (maps::kContentMaps[i] == info.name) pinned_ids[i] = *id;
+    }
+    if (info.name == "agent") {
+      const absl::StatusOr<maps::ContentIds> recorded = maps::ReadContentIds(fd->get());
+      if (!recorded.ok()) return recorded.status();
+      recorded_ids = *recorded;
+    }
     const absl::StatusOr<uint32_t> capacity = maps::MapCapacity(fd->get());
     if (!capacity.ok()) return capacity.status();
     const uint32_t wanted = info.size ? info.size(options_.sizes) : *capacity;
     if (*capacity != wanted) {
       notes_.push_back(
           absl::StrCat("map ", name, " changes from ", *capacity, " to ", wanted, " entries"));
-      if (IsContent(name)) {
-        content_resized = true;
-      } else {
-        resized_others.push_back(name);
-        continue;
-      }
+      if (!IsContent(name)) continue;
+      content_resized = true;
     }
     pinned.emplace_back(name, *std::move(fd));
   }
-  if (content_resized && !content_missing) {
-    if (absl::Status status = CarryOver(); !status.ok()) return status;
+  const maps::Content content = maps::JudgeContent(pinned_ids, recorded_ids);
+  content_lost_ = content == maps::Content::kMixed;
+  if (content == maps::Content::kWhole && content_resized) {
+    absl::Status status = CarryOver();
+    // Another map is missing: somebody took pins away, and there is no telling which.
+    content_lost_ = absl::IsNotFound(status);
+    if (!status.ok() && !content_lost_) return status;
+  }
+  if (content_lost_) {
+    notes_.push_back(
+        "the pinned maps are not all of one generation (a change of their size was cut short, or "
+        "pins were removed): the maps with the Services are made anew, and put in force when all "
+        "sources are complete");
   }
 
+  const bool keep_content = content == maps::Content::kWhole && !content_resized;
   for (const maps::MapInfo& info : maps::kMaps) {
     const std::string name(info.name);
     bpf_map* map = bpf_object__find_map_by_name(skeleton_->obj, name.c_str());
     if (!map) return absl::InternalError(absl::StrCat("no map ", name, " in the BPF object"));
     const auto found = std::find_if(pinned.begin(), pinned.end(),
                                     [&](const auto& pin) { return pin.first == name; });
-    const bool reuse =
-        found != pinned.end() && !(IsContent(name) && (content_missing || content_resized));
-    if (reuse) {
+    if (found != pinned.end() && (keep_content || !IsContent(name))) {
       if (const int error = bpf_map__reuse_fd(map, found->second.get()); error != 0) {
         return BpfError(-error, absl::StrCat("reuse map ", name));
       }
@@ -223,22 +248,37 @@ absl::Status Datapath::CopyUdpFlows() {
   return maps::CopyUdpFlows(old->get(), bpf_map__fd(skeleton_->maps.udp_flows));
 }
 
-// A pin is replaced by rename, so that at every moment each name is pinned. The map
-// `agent` comes last: its version says that the others are there.
+// Who reads the pins later can tell by these whether all renames came to pass.
+absl::Status Datapath::RecordContentIds() {
+  maps::ContentIds ids{};
+  for (size_t i = 0; i < ids.size(); ++i) {
+    const std::string name(maps::kContentMaps[i]);
+    const absl::StatusOr<uint32_t> id =
+        maps::MapId(bpf_object__find_map_fd_by_name(skeleton_->obj, name.c_str()));
+    if (!id.ok()) return id.status();
+    ids[i] = *id;
+  }
+  return maps::WriteContentIds(bpf_map__fd(skeleton_->maps.agent), ids);
+}
+
+// A pin is replaced by rename, so that at every moment each name is pinned. Whatever can
+// fail comes before the first rename. The map `agent` comes last: its version says that
+// the others are there.
 absl::Status Datapath::PinMaps() {
-  while (!fresh_maps_.empty()) {
-    const std::string& name = fresh_maps_.front();
+  for (const std::string& name : fresh_maps_) {
+    const std::string aside = maps::PinOf(options_.pin_path, name) + kAside;
+    absl::Status status = maps::RemoveMapPin(aside, name);
+    if (!status.ok() && !absl::IsNotFound(status)) return status;
     const bpf_map* map = bpf_object__find_map_by_name(skeleton_->obj, name.c_str());
-    const std::string path = maps::PinOf(options_.pin_path, name);
-    const std::string fresh = path + "_new";
-    if (unlink(fresh.c_str()) != 0 && errno != ENOENT) {
-      return os::ErrnoStatus(errno, absl::StrCat("remove ", fresh));
+    if (bpf_obj_pin(bpf_map__fd(map), aside.c_str()) != 0) {
+      return os::ErrnoStatus(errno, absl::StrCat("pin map ", name, " at ", aside));
     }
-    if (bpf_obj_pin(bpf_map__fd(map), fresh.c_str()) != 0) {
-      return os::ErrnoStatus(errno, absl::StrCat("pin map ", name, " at ", fresh));
-    }
-    if (rename(fresh.c_str(), path.c_str()) != 0) {
-      return os::ErrnoStatus(errno, absl::StrCat("pin map ", name, " at ", path));
+  }
+  if (absl::Status status = RecordContentIds(); !status.ok()) return status;
+  while (!fresh_maps_.empty()) {
+    const std::string path = maps::PinOf(options_.pin_path, fresh_maps_.front());
+    if (rename((path + kAside).c_str(), path.c_str()) != 0) {
+      return os::ErrnoStatus(errno, absl::StrCat("pin map at ", path));
     }
     fresh_maps_.erase(fresh_maps_.begin());
   }

@@ -44,6 +44,9 @@ class Datapath {
   // What the old pins held, when the maps had to be made anew in another size: to be
   // written into the new ones before Commit(). Empty otherwise.
   const std::vector<ResolvedService>& carried_over() const { return carried_over_; }
+  // The pinned maps were of two generations, so that nothing of theirs was kept: what
+  // is in force (the programs hold the old maps) is better than maps half filled.
+  bool content_lost() const { return content_lost_; }
   // Sentences about what was decided on the way ("map backends grows from … to …").
   const std::vector<std::string>& notes() const { return notes_; }
 
@@ -64,6 +67,7 @@ class Datapath {
   absl::Status CarryOver();
   absl::Status LoadPrograms();
   absl::Status PinMaps();
+  absl::Status RecordContentIds();
   absl::Status CopyUdpFlows();
 
   struct SkeletonDeleter {
@@ -76,6 +80,7 @@ class Datapath {
   Cgroup cgroup_;
   std::unique_ptr<waggle_bpf, SkeletonDeleter> skeleton_;
   std::vector<std::string> fresh_maps_;  // made by this process and not pinned yet
+  bool content_lost_ = false;
   std::vector<ResolvedService> carried_over_;
   std::vector<std::string> notes_;
 };

@@ -6,7 +6,9 @@
 #include <linux/magic.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
+#include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstring>
@@ -142,6 +144,56 @@ absl::Status MarkStarting(std::string_view pin_path) {
   auto* agent = static_cast<waggle_agent*>(mapping->data());
   if (agent->layout_version == WAGGLE_LAYOUT_VERSION) agent->state = WAGGLE_AGENT_STARTING;
   return absl::OkStatus();
+}
+
+absl::StatusOr<ContentIds> ReadContentIds(int agent_fd) {
+  waggle_agent agent{};
+  const uint32_t zero = 0;
+  if (bpf_map_lookup_elem(agent_fd, &zero, &agent) != 0) {
+    return os::ErrnoStatus(errno, "read map agent");
+  }
+  return std::to_array(agent.content_ids);
+}
+
+absl::Status WriteContentIds(int agent_fd, const ContentIds& ids) {
+  absl::StatusOr<ArrayMapping> mapping =
+      ArrayMapping::Map(agent_fd, sizeof(waggle_agent), /*writable=*/true, "agent");
+  if (!mapping.ok()) return mapping.status();
+  std::copy(ids.begin(), ids.end(), static_cast<waggle_agent*>(mapping->data())->content_ids);
+  return absl::OkStatus();
+}
+
+Content JudgeContent(const ContentIds& pinned, const std::optional<ContentIds>& recorded) {
+  const auto missing = std::count(pinned.begin(), pinned.end(), 0u);
+  if (missing == static_cast<ptrdiff_t>(pinned.size())) return Content::kNone;
+  if (missing > 0 || !recorded) return Content::kMixed;
+  const bool known = *recorded != ContentIds{};
+  return known && *recorded != pinned ? Content::kMixed : Content::kWhole;
+}
+
+absl::Status RemoveMapPin(const std::string& path, std::string_view name) {
+  struct stat found {};
+  if (lstat(path.c_str(), &found) != 0) {
+    return os::ErrnoStatus(errno, absl::StrCat("pin ", path));
+  }
+  const absl::StatusOr<os::UniqueFd> fd = OpenAny(path, Access::kReadOnly);
+  if (!fd.ok()) return fd.status();
+  bpf_map_info info{};
+  uint32_t length = sizeof(info);
+  if (!IsMap(fd->get()) || bpf_obj_get_info_by_fd(fd->get(), &info, &length) != 0 ||
+      info.type != KindOf(name).type || name != info.name) {
+    return absl::FailedPreconditionError(
+        absl::StrCat(path, " is not Waggle's map ", std::string(name), "; it stays"));
+  }
+  if (unlink(path.c_str()) != 0) return os::ErrnoStatus(errno, absl::StrCat("remove ", path));
+  return absl::OkStatus();
+}
+
+absl::StatusOr<uint32_t> MapId(int fd) {
+  bpf_map_info info{};
+  uint32_t length = sizeof(info);
+  if (bpf_obj_get_info_by_fd(fd, &info, &length) != 0) return os::ErrnoStatus(errno, "map info");
+  return info.id;
 }
 
 absl::StatusOr<uint32_t> MapCapacity(int fd) {

@@ -3,7 +3,9 @@
 #ifndef WAGGLE_MAPS_PINS_H_
 #define WAGGLE_MAPS_PINS_H_
 
+#include <array>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -33,6 +35,32 @@ absl::StatusOr<bool> PinsLocked(std::string_view pin_path);
 // Says in the map `agent`, if it is pinned, that a new agent is starting: from now on
 // nobody takes the last one's word for the new one's. The caller holds the lock.
 absl::Status MarkStarting(std::string_view pin_path);
+
+// The four maps that hold the Services: of one generation, kept or made together.
+inline constexpr std::array<std::string_view, 4> kContentMaps = {"frontends", "lists", "backends",
+                                                                 "services"};
+// Their kernel ids, in that order; 0: not known, or not pinned.
+using ContentIds = std::array<uint32_t, kContentMaps.size()>;
+
+// waggle_agent.content_ids of an open map `agent`. Writing comes after the new maps are
+// pinned aside and before the first of them gets its name.
+absl::StatusOr<ContentIds> ReadContentIds(int agent_fd);
+absl::Status WriteContentIds(int agent_fd, const ContentIds& ids);
+
+enum class Content {
+  kNone,   // nothing is pinned
+  kWhole,  // of one generation
+  kMixed,  // a change of size was cut short: what the rows point at cannot be trusted
+};
+// `recorded`: what the map `agent` says; nullopt: it is not pinned. Pure.
+Content JudgeContent(const ContentIds& pinned, const std::optional<ContentIds>& recorded);
+
+// Removes the map pin at `path` if it is Waggle's map `name`, of whatever size and
+// layout. NotFound: no such pin. FailedPrecondition: somebody else's; it stays.
+absl::Status RemoveMapPin(const std::string& path, std::string_view name);
+
+// The kernel's id of an open map.
+absl::StatusOr<uint32_t> MapId(int fd);
 
 // max_entries of an open map.
 absl::StatusOr<uint32_t> MapCapacity(int fd);
