@@ -29,12 +29,14 @@ void AddNodeOption(CLI::App& command, std::string& node) {
   command.add_option("--node", node, "Name of this node, as its Node object has it")
       ->type_name("NAME")
       ->required()
-      ->transform([](std::string& name) {
-        absl::AsciiStrToLower(&name);
-        return k8s::IsSubdomain(name) ? std::string()
-                                      : "is not a node name (RFC 1123: letters, digits, '-' and "
-                                        "'.', at most 253)";
-      });
+      ->transform(CLI::Validator(
+          [](std::string& name) {
+            absl::AsciiStrToLower(&name);
+            return k8s::IsSubdomain(name) ? std::string()
+                                          : "is not a node name (RFC 1123: letters, digits, '-' "
+                                            "and '.', at most 253)";
+          },
+          ""));
 }
 
 void SetExamples(CLI::App& command, const std::vector<std::string>& lines) {
