@@ -151,6 +151,8 @@ void Agent::DescribeSelf() {
   fresh.node_netns = datapath_->node_netns();
   fresh.cgroup_id = datapath_->cgroup_id();
   fresh.sources_incomplete = 1;
+  // Says which maps belong together; the loader's.
+  std::memcpy(fresh.content_ids, row.content_ids, sizeof(fresh.content_ids));
   CopyText(options_.node_name, fresh.node, sizeof(fresh.node));
   CopyText(WAGGLE_VERSION, fresh.version, sizeof(fresh.version));
   row = fresh;
