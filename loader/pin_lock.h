@@ -10,8 +10,13 @@
 namespace waggle::loader {
 
 // Makes the folder if it is missing and locks it for this process (flock: gone with
-// the process, however it ends). FailedPrecondition when another process has it.
+// the process, however it ends). The folder that is locked is the one at the path, even
+// while others remove and make it. FailedPrecondition when another process has it.
 absl::StatusOr<os::UniqueFd> LockPins(std::string_view pin_path);
+
+// One try of it, on the opened folder; false: the path leads to another one by now, or
+// nowhere, and `fd` is to be closed.
+absl::StatusOr<bool> TryLockPins(int fd, std::string_view pin_path);
 
 }  // namespace waggle::loader
 
