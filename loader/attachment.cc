@@ -3,6 +3,7 @@
 #include <bpf/bpf.h>
 #include <linux/bpf.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <fstream>
 #include <sstream>
@@ -61,6 +62,8 @@ absl::StatusOr<std::vector<Attachment>> ListAttachments(std::string_view pin_pat
     }
     attachments.push_back(std::move(attachment));
   }
+  std::sort(attachments.begin(), attachments.end(),
+            [](const Attachment& left, const Attachment& right) { return left.hook < right.hook; });
   return attachments;
 }
 

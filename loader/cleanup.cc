@@ -3,10 +3,14 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
+#include <filesystem>
+#include <system_error>
 
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "loader/pin_lock.h"
 #include "loader/sock_links.h"
 #include "maps/layout.h"
@@ -17,25 +21,52 @@
 namespace waggle::loader {
 namespace {
 
-absl::Status Remove(const std::string& path, std::vector<std::string>* removed) {
-  if (unlink(path.c_str()) == 0) {
-    removed->push_back(path);
-  } else if (errno != ENOENT && errno != ENOTDIR) {
-    return os::ErrnoStatus(errno, absl::StrCat("remove ", path));
-  }
-  return absl::OkStatus();
-}
+// What was removed, and what stays although it has a name of ours.
+struct Outcome {
+  std::vector<std::string>* removed;
+  std::vector<std::string> strangers;
 
-absl::Status RemoveFolder(const std::string& path, std::vector<std::string>* removed) {
+  // A pin that is not there, or is not ours, is no reason to stop.
+  absl::Status Take(const absl::Status& status, const std::string& path) {
+    if (status.ok()) removed->push_back(path);
+    if (absl::IsFailedPrecondition(status)) strangers.push_back(path);
+    if (absl::IsNotFound(status) || absl::IsFailedPrecondition(status)) return absl::OkStatus();
+    return status;
+  }
+};
+
+// OK too when it stays because of what it holds. `is_mount`: because a file system is
+// mounted right there, whose other content is nobody's mistake.
+absl::Status RemoveFolder(const std::string& path, std::vector<std::string>* removed,
+                          bool* is_mount) {
+  *is_mount = false;
   if (rmdir(path.c_str()) == 0) {
     removed->push_back(path);
-  } else if (errno == ENOTEMPTY) {
-    return absl::FailedPreconditionError(
-        absl::StrCat(path, " holds something that is not Waggle's; it stays"));
-  } else if (errno != ENOENT) {
-    return os::ErrnoStatus(errno, absl::StrCat("remove ", path));
+    return absl::OkStatus();
   }
-  return absl::OkStatus();
+  *is_mount = errno == EBUSY;
+  if (*is_mount || errno == ENOTEMPTY || errno == ENOENT || errno == ENOTDIR) {
+    return absl::OkStatus();
+  }
+  return os::ErrnoStatus(errno, absl::StrCat("remove ", path));
+}
+
+// Everything in the folder, sorted; a folder below it is named if it is empty, and by
+// what it holds otherwise.
+std::vector<std::string> WhatStays(const std::string& root) {
+  std::vector<std::string> paths;
+  std::error_code error;
+  for (std::filesystem::recursive_directory_iterator at(root, error), end; !error && at != end;
+       at.increment(error)) {
+    std::error_code unreadable;
+    if (at->is_directory(unreadable) && !std::filesystem::is_empty(at->path(), unreadable) &&
+        !unreadable) {
+      continue;
+    }
+    paths.push_back(at->path().string());
+  }
+  std::sort(paths.begin(), paths.end());
+  return paths;
 }
 
 }  // namespace
@@ -51,31 +82,30 @@ absl::Status Cleanup(std::string_view pin_path, std::vector<std::string>* remove
   const absl::StatusOr<os::UniqueFd> lock = LockPins(pin_path);
   if (!lock.ok()) return lock.status();
 
+  Outcome outcome{removed, {}};
   const std::string links = maps::PinOf(pin_path, maps::kLinkFolder);
-  // Requests stop being translated before replies do.
-  for (const bool requests : {true, false}) {
-    for (const SockHook& hook : SockHooks()) {
-      const bool is_request = hook.name[0] == 'c' || hook.name[0] == 's';
-      if (is_request != requests) continue;
-      for (const char* suffix : {"", "_new"}) {
-        const std::string path = absl::StrCat(links, "/", std::string(hook.name), suffix);
-        absl::Status status = RemoveLink(path);
-        if (status.ok()) {
-          removed->push_back(path);
-        } else if (!absl::IsNotFound(status)) {
-          return status;
-        }
-      }
-    }
-  }
-  for (const maps::MapInfo& map : maps::kMaps) {
-    for (const char* suffix : {"", "_new"}) {
-      absl::Status status = Remove(maps::PinOf(pin_path, map.name) + suffix, removed);
+  for (auto hook = SockHooks().rbegin(); hook != SockHooks().rend(); ++hook) {
+    for (const char* suffix : {"_new", ""}) {
+      const std::string path = absl::StrCat(links, "/", std::string(hook->name), suffix);
+      absl::Status status = outcome.Take(RemoveLink(path), path);
       if (!status.ok()) return status;
     }
   }
-  if (absl::Status status = RemoveFolder(links, removed); !status.ok()) return status;
-  return RemoveFolder(root, removed);
+  bool is_mount = false;
+  if (absl::Status status = RemoveFolder(links, removed, &is_mount); !status.ok()) return status;
+  // `agent` is the last of kMaps: until it goes, a cleanup that was cut short can be seen.
+  for (const maps::MapInfo& map : maps::kMaps) {
+    for (const char* suffix : {"_new", ""}) {
+      const std::string path = maps::PinOf(pin_path, map.name) + suffix;
+      absl::Status status = outcome.Take(maps::RemoveMapPin(path, map.name), path);
+      if (!status.ok()) return status;
+    }
+  }
+  if (absl::Status status = RemoveFolder(root, removed, &is_mount); !status.ok()) return status;
+  const std::vector<std::string> strangers = is_mount ? outcome.strangers : WhatStays(root);
+  if (strangers.empty()) return absl::OkStatus();
+  return absl::FailedPreconditionError(absl::StrCat(
+      "all that is Waggle's is gone; what is not stays: ", absl::StrJoin(strangers, ", ")));
 }
 
 }  // namespace waggle::loader

@@ -11,9 +11,11 @@
 namespace waggle::loader {
 
 // Detaches the programs, then removes the pins and the folders made for them; what was
-// removed is added to `removed`, in order. Removes only names that Waggle makes; what
-// else lies in the folder stays, and the folder with it. FailedPrecondition while an
-// agent runs on these pins. Nothing there: OK, and `removed` stays as it is.
+// removed is added to `removed`, in order. Removes only what Waggle made: cgroup links
+// by the names of hooks, maps by the kernel's name and type of ours. FailedPrecondition
+// while an agent or another cleanup runs on these pins, and, naming it, when something
+// of others stays; ours is gone then. A folder that is a mount point stays silently.
+// Nothing there: OK, and `removed` stays as it is.
 absl::Status Cleanup(std::string_view pin_path, std::vector<std::string>* removed);
 
 }  // namespace waggle::loader

@@ -114,6 +114,11 @@ absl::StatusOr<std::unique_ptr<Datapath>> Datapath::Load(const DatapathOptions& 
   if (!datapath->skeleton_) return BpfError(errno, "open the BPF object");
   if (absl::Status status = datapath->AdoptMaps(); !status.ok()) return status;
   if (absl::Status status = datapath->LoadPrograms(); !status.ok()) return status;
+  if (options.socket_lb != SocketLb::kOff) {
+    // Before anything is put in force: all hooks or none.
+    absl::Status status = CheckSockHooks(options.pin_path, datapath->cgroup_);
+    if (!status.ok()) return status;
+  }
   return datapath;
 }
 

@@ -3,23 +3,25 @@
 #include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <sys/file.h>
+#include <linux/bpf.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <filesystem>
 
-#include "loader/pin_lock.h"
+#include "loader/cgroup.h"
+#include "loader/sock_links.h"
 #include "tests/lab/cluster.h"
-#include "tests/lab/sandbox.h"
 
 namespace waggle::lab {
 namespace {
 
 using net::Family;
 using testing::AllOf;
-using testing::Each;
+using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::Not;
 
@@ -146,6 +148,167 @@ TEST_F(LoaderFaultsTest, AChangeOfSizeThatCannotBePinnedChangesNoPin) {
   EXPECT_NE(PinnedIds(), before);
   EXPECT_EQ(RecordedIds(), PinnedIds());
   ExpectServed();
+}
+
+// A program that allows everything, for the attach type.
+Fd Bystander(int attach_type) {
+  bpf_insn code[2] = {};
+  code[0].code = BPF_ALU64 | BPF_MOV | BPF_K;
+  code[0].imm = 1;
+  code[1].code = BPF_JMP | BPF_EXIT;
+  bpf_prog_load_opts options{};
+  options.sz = sizeof(options);
+  options.expected_attach_type = static_cast<bpf_attach_type>(attach_type);
+  Fd program(bpf_prog_load(BPF_PROG_TYPE_CGROUP_SOCK_ADDR, "bystander", "GPL", code,
+                           std::size(code), &options));
+  if (!program.valid()) Fail("cannot load a program");
+  return program;
+}
+
+// Attached in the old way, without a link; gone with the cgroup or at Detach().
+class Attached {
+ public:
+  Attached(const std::string& cgroup, int attach_type, uint32_t flags)
+      : cgroup_(open(cgroup.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)),
+        program_(Bystander(attach_type)),
+        attach_type_(static_cast<bpf_attach_type>(attach_type)) {
+    if (bpf_prog_attach(program_.get(), cgroup_.get(), attach_type_, flags) != 0) {
+      Fail("cannot attach a program to " + cgroup);
+    }
+  }
+  ~Attached() { bpf_prog_detach2(program_.get(), cgroup_.get(), attach_type_); }
+
+ private:
+  Fd cgroup_;
+  Fd program_;
+  bpf_attach_type attach_type_;
+};
+
+TEST_F(LoaderFaultsTest, AnExclusiveProgramOnOneHookLeavesNoLinkOnTheOthers) {
+  const std::string node = cluster_.node1.cgroup();
+  const std::string parent = std::filesystem::path(node).parent_path();
+  for (const std::string& where : {node, parent}) {
+    Attached exclusive(where, BPF_CGROUP_UDP6_SENDMSG, 0);
+    Agent agent(cluster_.lab, cluster_.node1);
+    EXPECT_THAT(agent.AwaitRefusal().err,
+                AllOf(HasSubstr("sendmsg6"), HasSubstr("bystander"), HasSubstr(where)));
+    EXPECT_THAT(AttachedPrograms(), Not(HasSubstr("waggle")));
+    EXPECT_NE(access(Pin("links").c_str(), F_OK), 0);
+    EXPECT_NE(access(Pin("agent").c_str(), F_OK), 0);
+  }
+  // One in a parent that can be overridden is in nobody's way.
+  Attached admits(parent, BPF_CGROUP_UDP6_SENDMSG, BPF_F_ALLOW_OVERRIDE);
+  cluster_.StartAgent();
+  ExpectServed();
+}
+
+TEST_F(LoaderFaultsTest, AnExclusiveProgramUnderARelativeCgroupPath) {
+  std::filesystem::path cgroup = cluster_.node1.cgroup();
+  Attached exclusive(cgroup, BPF_CGROUP_INET4_CONNECT, 0);
+  Argv argv = {"sh", "-c", R"(cd "$0" && exec "$@")", cgroup.parent_path()};
+  for (const std::string& argument : AgentArgv(cluster_.lab, cluster_.node1)) {
+    argv.push_back(argument == cgroup ? cgroup.filename().string() : argument);
+  }
+  RunResult result = RunProgram(cluster_.node1.surroundings(), argv);
+  EXPECT_GT(result.status, 0) << result.ToString();
+  EXPECT_LT(result.status, 126) << result.ToString();
+  EXPECT_THAT(result.out + result.err, HasSubstr("bystander"));
+}
+
+TEST_F(LoaderFaultsTest, AFailedAttachmentTakesBackTheOthers) {
+  ASSERT_EQ(mkdir(cluster_.node1.pin_path().c_str(), 0700), 0);
+  auto cgroup = loader::OpenCgroup(cluster_.node1.cgroup());
+  ASSERT_TRUE(cgroup.ok());
+  std::vector<Fd> loaded;
+  loader::SockPrograms programs;
+  for (const loader::SockHook& hook : loader::SockHooks()) {
+    loaded.push_back(Bystander(hook.attach_type));
+    programs.emplace_back(hook.name, loaded.back().get());
+  }
+  loader::SockPrograms broken = programs;
+  broken.back().second = -1;
+  EXPECT_FALSE(loader::SyncSockLinks(cluster_.node1.pin_path(), *cgroup, broken).ok());
+  EXPECT_THAT(AttachedPrograms(), Not(HasSubstr("bystander")));
+  EXPECT_NE(access(Pin("links").c_str(), F_OK), 0);
+
+  // What had a link before keeps one.
+  ASSERT_TRUE(loader::SyncSockLinks(cluster_.node1.pin_path(), *cgroup, {programs.front()}).ok());
+  EXPECT_FALSE(loader::SyncSockLinks(cluster_.node1.pin_path(), *cgroup, broken).ok());
+  std::vector<std::string> left;
+  for (const auto& entry : std::filesystem::directory_iterator(Pin("links")))
+    left.push_back(entry.path().filename());
+  EXPECT_THAT(left, ElementsAre(std::string(programs.front().first)));
+}
+
+TEST_F(LoaderFaultsTest, CleanupLeavesOtherPeoplesPins) {
+  cluster_.StartAgent();
+  EXPECT_EQ(cluster_.agent->Stop(), 0);
+  Fd foreign(bpf_map_create(BPF_MAP_TYPE_ARRAY, "stats", 4, 8, 4, nullptr));
+  Fd unnamed(bpf_map_create(BPF_MAP_TYPE_HASH, "foreign", 20, 16, 4, nullptr));
+  const std::vector<std::pair<std::string, int>> pins = {{Pin("backends_new"), unnamed.get()},
+                                                         {Pin("frontends"), unnamed.get()},
+                                                         {Pin("links/connect4"), foreign.get()},
+                                                         {Pin("links/other"), foreign.get()},
+                                                         {Pin("stats"), foreign.get()}};
+  for (const auto& [path, fd] : pins) {
+    unlink(path.c_str());
+    ASSERT_EQ(bpf_obj_pin(fd, path.c_str()), 0) << path;
+  }
+  RunResult cleanup = Cleanup();
+  EXPECT_FALSE(cleanup.ok()) << cleanup.ToString();
+  for (const auto& [path, fd] : pins)
+    EXPECT_THAT(cleanup.err, HasSubstr(path));
+  std::vector<std::string> left;
+  for (const auto& entry :
+       std::filesystem::recursive_directory_iterator(cluster_.node1.pin_path())) {
+    if (!entry.is_directory()) left.push_back(entry.path());
+  }
+  std::sort(left.begin(), left.end());
+  std::vector<std::string> expected;
+  for (const auto& [path, fd] : pins)
+    expected.push_back(path);
+  EXPECT_EQ(left, expected);
+  EXPECT_THAT(AttachedPrograms(), Not(HasSubstr("waggle")));
+  for (const auto& [path, fd] : pins)
+    EXPECT_EQ(unlink(path.c_str()), 0);
+  cleanup = Cleanup();
+  EXPECT_TRUE(cleanup.ok()) << cleanup.ToString();
+  EXPECT_NE(access(cluster_.node1.pin_path().c_str(), F_OK), 0);
+}
+
+TEST_F(LoaderFaultsTest, CleanupGoesBackwards) {
+  cluster_.StartAgent();
+  EXPECT_EQ(cluster_.agent->Stop(), 0);
+  RunResult cleanup = Cleanup();
+  ASSERT_TRUE(cleanup.ok()) << cleanup.ToString();
+  const char* const order[] = {"/links/sendmsg6", "/links/connect4", "/links/getpeername6",
+                               "/links/recvmsg4", "/frontends",      "/agent"};
+  size_t at = 0;
+  for (const char* name : order) {
+    size_t found = cleanup.out.find(std::string("removed ") + cluster_.node1.pin_path() + name);
+    ASSERT_NE(found, std::string::npos) << name << "\n" << cleanup.out;
+    EXPECT_GE(found, at) << name << "\n" << cleanup.out;
+    at = found;
+  }
+  cleanup = Cleanup();
+  EXPECT_TRUE(cleanup.ok()) << cleanup.ToString();
+  EXPECT_THAT(cleanup.out, HasSubstr("nothing to remove"));
+}
+
+TEST_F(LoaderFaultsTest, CleanupOfAMountPoint) {
+  const std::string path = cluster_.lab.scratch() + "/bpf";
+  ASSERT_EQ(mkdir(path.c_str(), 0755), 0);
+  ASSERT_EQ(mount("bpf", path.c_str(), "bpf", 0, nullptr), 0);
+  {
+    Agent agent(cluster_.lab, cluster_.node1, {.pin_path = path});
+    agent.AwaitReady();
+    EXPECT_EQ(agent.Stop(), 0);
+  }
+  RunResult cleanup = Waggle(cluster_.node1, {"cleanup", "--pin-path", path});
+  EXPECT_TRUE(cleanup.ok()) << cleanup.ToString();
+  EXPECT_NE(access((path + "/agent").c_str(), F_OK), 0);
+  EXPECT_NE(access((path + "/links").c_str(), F_OK), 0);
+  EXPECT_EQ(umount(path.c_str()), 0);
 }
 
 }  // namespace
