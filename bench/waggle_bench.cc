@@ -122,8 +122,7 @@ void ChangeOneEndpoint(benchmark::State& state) {
       writer.ClearLists(node.slots.Reclaim(newest));
     }
     state.ResumeTiming();
-    auto planned =
-        Plan(Compile(service), &in_force, node.store->arrays(), node.slots);
+    auto planned = Plan(Compile(service), &in_force, node.store->arrays(), node.slots);
     if (!planned.ok() || !writer.Apply(planned->plan).ok()) Node::Fail("change");
     in_force = std::move(planned->after);
     newest = grace.Request();

@@ -198,9 +198,9 @@ static __always_inline void record_connection(struct bpf_sock *sk, const struct 
 	/* connect() of an MPTCP socket runs this on its first subflow, getpeername() on itself. */
 	mptcp = bpf_skc_to_mptcp_sock(sk);
 	if (mptcp)
-		fill_state(bpf_sk_storage_get(&sock_state, mptcp, NULL,
-					      BPF_SK_STORAGE_GET_F_CREATE),
-			   frontend, backend, protocol, service_id);
+		fill_state(
+			bpf_sk_storage_get(&sock_state, mptcp, NULL, BPF_SK_STORAGE_GET_F_CREATE),
+			frontend, backend, protocol, service_id);
 }
 
 /* A socket that connects elsewhere forgets the Service it was connected to. */
@@ -401,9 +401,8 @@ static __always_inline int on_recvmsg(struct bpf_sock_addr *ctx, struct endpoint
 		return 0;
 	if (sk->state == SOCK_STATE_CONNECTED) {
 		/* Connected elsewhere than to a Service: whatever comes is from there. */
-		if (!state->protocol ||
-		    !same_endpoint(from->addr, from->port_be, state->backend_addr,
-				   state->backend_port_be))
+		if (!state->protocol || !same_endpoint(from->addr, from->port_be,
+						       state->backend_addr, state->backend_port_be))
 			return 0;
 		__builtin_memcpy(from->addr, state->frontend_addr, 16);
 		from->port_be = state->frontend_port_be;

@@ -1,3 +1,4 @@
+// A v1 Service, field by field.
 #include <algorithm>
 #include <set>
 #include <utility>

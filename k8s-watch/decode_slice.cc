@@ -1,3 +1,4 @@
+// A discovery.k8s.io/v1 EndpointSlice, field by field.
 #include <algorithm>
 #include <utility>
 

@@ -65,8 +65,7 @@ absl::StatusOr<Planned> Plan(const ServiceRows& rows, const ServiceState* in_for
 // needs no room for that. Frontends go, which others may want now. A list that holds
 // backends which are gone is cut down to the longest run of those that are not, so that
 // nothing is sent to a pod that left.
-Planned PlanShrink(const ServiceRows& rows, const ServiceState& in_force,
-                   const ArrayView& arrays);
+Planned PlanShrink(const ServiceRows& rows, const ServiceState& in_force, const ArrayView& arrays);
 
 // Takes all of a Service out of force.
 WritePlan PlanRemoval(const ServiceState& in_force);

@@ -62,7 +62,7 @@ struct KernelView {
   std::vector<ResolvedService> services;
   std::vector<Problem> problems;
   waggle_agent agent{};
-  bool locked = false;                    // a living agent holds the pins
+  bool locked = false;           // a living agent holds the pins
   uint64_t now_boottime_ns = 0;  // to compare with the times in `agent`
   std::vector<uint64_t> stats;   // summed over CPUs, by enum waggle_reason
   std::vector<MapUsage> maps;

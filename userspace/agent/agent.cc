@@ -197,7 +197,8 @@ void Agent::LogProblems() {
 
 void Agent::LogWritten() {
   const Reconciler::Written written = reconciler_->TakeWritten();
-  for (const ServiceName& name : written.changed) spdlog::debug("in force: {}", name.ToString());
+  for (const ServiceName& name : written.changed)
+    spdlog::debug("in force: {}", name.ToString());
   if (written.removed.empty()) return;
   std::string names;
   for (size_t i = 0; i < std::min(written.removed.size(), kMaxNames); ++i) {

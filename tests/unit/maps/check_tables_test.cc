@@ -1,3 +1,4 @@
+// Every kind of damage in the pins, found and named.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
