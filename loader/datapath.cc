@@ -79,8 +79,7 @@ absl::Status BpfError(int error, std::string_view what) {
   std::string text(what);
   if (!BpfLog().empty()) absl::StrAppend(&text, " [", BpfLog(), "]");
   if (error == EPERM) {
-    return absl::PermissionDeniedError(
-        absl::StrCat(text, ": the agent needs CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON (or root)"));
+    return absl::PermissionDeniedError(absl::StrCat(text, ": ", PermissionHint()));
   }
   return os::ErrnoStatus(error, text);
 }

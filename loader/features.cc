@@ -1,16 +1,81 @@
 #include "loader/features.h"
 
+#include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <linux/bpf.h>
+#include <sys/resource.h>
+#include <sys/utsname.h>
 
 #include <algorithm>
 #include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <iterator>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "userspace/os/errno_status.h"
+#include "userspace/os/unique_fd.h"
 
 namespace waggle::loader {
+namespace {
+
+// Room for all maps at their default sizes.
+constexpr uint64_t kEnoughMemlock = 256ull << 20;
+
+// The errno of loading `return 1`; 0: it can be loaded. libbpf's own probe does not
+// tell missing rights from a missing kind of program.
+int TryProgram() {
+  bpf_insn code[2] = {};
+  code[0].code = BPF_ALU64 | BPF_MOV | BPF_K;
+  code[0].dst_reg = BPF_REG_0;
+  code[0].imm = 1;
+  code[1].code = BPF_JMP | BPF_EXIT;
+  bpf_prog_load_opts options{};
+  options.sz = sizeof(options);
+  options.expected_attach_type = BPF_CGROUP_INET4_CONNECT;
+  const os::UniqueFd program(bpf_prog_load(BPF_PROG_TYPE_CGROUP_SOCK_ADDR, "waggle_probe",
+                                           "Dual BSD/GPL", code, std::size(code), &options));
+  return program ? 0 : errno;
+}
+
+}  // namespace
+
+absl::Status ProbeVerdict(int error) {
+  if (error == 0) return absl::OkStatus();
+  if (error == EPERM || error == EACCES) {
+    return absl::PermissionDeniedError(
+        absl::StrCat("may not load BPF programs: ", PermissionHint()));
+  }
+  if (error == EINVAL || error == ENOSYS) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("this kernel has no sock_addr programs (", std::strerror(error),
+                     "): they need Linux 4.17 or later with CONFIG_BPF_SYSCALL and "
+                     "CONFIG_CGROUP_BPF; waggle needs 5.10"));
+  }
+  return os::ErrnoStatus(error, "load a BPF program");
+}
+
+std::string PermissionHint(std::string_view release, uint64_t memlock) {
+  std::string hint = "the agent needs CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON (or root)";
+  int major = 0;
+  int minor = 0;
+  const bool known = std::sscanf(std::string(release).c_str(), "%d.%d", &major, &minor) == 2;
+  const bool charged = known && (major < 5 || (major == 5 && minor < 11));
+  if (charged && memlock < kEnoughMemlock) {
+    absl::StrAppend(&hint, ", and Linux before 5.11 charges maps to RLIMIT_MEMLOCK, which is ",
+                    memlock, " bytes: raise it (LimitMEMLOCK=infinity, ulimit -l unlimited)");
+  }
+  return hint;
+}
+
+std::string PermissionHint() {
+  utsname kernel{};
+  rlimit memlock{RLIM_INFINITY, RLIM_INFINITY};
+  uname(&kernel);
+  getrlimit(RLIMIT_MEMLOCK, &memlock);
+  return PermissionHint(kernel.release, memlock.rlim_cur);
+}
 
 std::vector<std::string_view> FeatureNames() {
   return {"set_retval", "mptcp_sock"};
@@ -27,13 +92,7 @@ absl::StatusOr<Features> ProbeFeatures(const std::vector<std::string>& disabled)
     return std::find(disabled.begin(), disabled.end(), name) != disabled.end();
   };
 
-  const int type = libbpf_probe_bpf_prog_type(BPF_PROG_TYPE_CGROUP_SOCK_ADDR, nullptr);
-  if (type == -EPERM || type == 0) {
-    return absl::PermissionDeniedError(
-        "may not load BPF programs: the agent needs CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON "
-        "(or root), and a kernel of 5.10 or later");
-  }
-  if (type < 0) return os::ErrnoStatus(-type, "probe BPF programs");
+  if (absl::Status status = ProbeVerdict(TryProgram()); !status.ok()) return status;
   const auto has_helper = [&](std::string_view name, bpf_func_id helper) {
     return !is_disabled(name) &&
            libbpf_probe_bpf_helper(BPF_PROG_TYPE_CGROUP_SOCK_ADDR, helper, nullptr) == 1;

@@ -2,6 +2,7 @@
 #ifndef WAGGLE_LOADER_FEATURES_H_
 #define WAGGLE_LOADER_FEATURES_H_
 
+#include <cstdint>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -20,8 +21,18 @@ std::vector<std::string_view> FeatureNames();
 
 // Probes the kernel; features in `disabled` count as missing (for tests of fallbacks).
 // InvalidArgument for an unknown name, PermissionDenied without the rights to load
-// programs.
+// programs, FailedPrecondition where the kernel has no such programs.
 absl::StatusOr<Features> ProbeFeatures(const std::vector<std::string>& disabled);
+
+// What the errno of loading the smallest sock_addr program says; 0: OK. Pure.
+absl::Status ProbeVerdict(int error);
+
+// What EPERM from bpf() can mean here, as the end of a sentence: missing rights, and on
+// kernels before 5.11, which charge maps to RLIMIT_MEMLOCK, that limit if it is small.
+// `release` as uname -r says it, `memlock` in bytes (RLIM_INFINITY: none). Pure.
+std::string PermissionHint(std::string_view release, uint64_t memlock);
+// For this kernel and process.
+std::string PermissionHint();
 
 }  // namespace waggle::loader
 
