@@ -151,6 +151,7 @@ absl::Status Datapath::AdoptMaps() {
     if (*capacity != wanted) {
       notes_.push_back(
           absl::StrCat("map ", name, " changes from ", *capacity, " to ", wanted, " entries"));
+      if (info.name == "udp_flows") old_udp_flows_ = *std::move(fd);
       if (!IsContent(name)) continue;
       content_resized = true;
     }
@@ -224,7 +225,7 @@ absl::StatusOr<std::unique_ptr<maps::MapStore>> Datapath::OpenStore() {
 }
 
 absl::Status Datapath::Commit() {
-  if (absl::Status status = CopyUdpFlows(); !status.ok()) return status;
+  CopyUdpFlows(maps::CopyFlows::kAll);
   if (absl::Status status = PinMaps(); !status.ok()) return status;
   SockPrograms programs;
   if (options_.socket_lb != SocketLb::kOff) {
@@ -237,19 +238,25 @@ absl::Status Datapath::Commit() {
                 {"getpeername4", bpf_program__fd(skeleton_->progs.waggle_getpeername4)},
                 {"getpeername6", bpf_program__fd(skeleton_->progs.waggle_getpeername6)}};
   }
-  return SyncSockLinks(options_.pin_path, cgroup_, programs);
+  if (absl::Status status = SyncSockLinks(options_.pin_path, cgroup_, programs); !status.ok()) {
+    return status;
+  }
+  // Conversations that began under the old programs while the first copy was under way.
+  CopyUdpFlows(maps::CopyFlows::kMissing);
+  old_udp_flows_.Reset();
+  return absl::OkStatus();
 }
 
-// Conversations of unconnected sockets survive a change of the table's size.
-absl::Status Datapath::CopyUdpFlows() {
-  if (std::find(fresh_maps_.begin(), fresh_maps_.end(), "udp_flows") == fresh_maps_.end()) {
-    return absl::OkStatus();
-  }
-  const absl::StatusOr<os::UniqueFd> old =
-      maps::OpenPin(options_.pin_path, "udp_flows", maps::Access::kReadOnly);
-  if (absl::IsNotFound(old.status())) return absl::OkStatus();
-  if (!old.ok()) return old.status();
-  return maps::CopyUdpFlows(old->get(), bpf_map__fd(skeleton_->maps.udp_flows));
+// Conversations of unconnected sockets survive a change of the table's size. One that
+// is lost is chosen anew, which is no reason to fail.
+void Datapath::CopyUdpFlows(maps::CopyFlows which) {
+  if (!old_udp_flows_) return;
+  const absl::Status status =
+      maps::CopyUdpFlows(old_udp_flows_.get(), bpf_map__fd(skeleton_->maps.udp_flows), which);
+  if (status.ok()) return;
+  notes_.push_back(absl::StrCat(
+      "some UDP conversations did not move to the new map udp_flows and choose a backend anew: ",
+      status.message()));
 }
 
 // Who reads the pins later can tell by these whether all renames came to pass.

@@ -15,6 +15,7 @@
 #include "maps/desired.h"
 #include "maps/kernel_map_store.h"
 #include "maps/layout.h"
+#include "userspace/os/unique_fd.h"
 
 struct waggle_bpf;
 
@@ -47,7 +48,8 @@ class Datapath {
   // The pinned maps were of two generations, so that nothing of theirs was kept: what
   // is in force (the programs hold the old maps) is better than maps half filled.
   bool content_lost() const { return content_lost_; }
-  // Sentences about what was decided on the way ("map backends grows from … to …").
+  // Sentences about what was decided on the way ("map backends changes from … to …");
+  // Commit() may add some.
   const std::vector<std::string>& notes() const { return notes_; }
 
   // Puts programs and maps in force: pins new maps, attaches or updates links, lets
@@ -68,7 +70,7 @@ class Datapath {
   absl::Status LoadPrograms();
   absl::Status PinMaps();
   absl::Status RecordContentIds();
-  absl::Status CopyUdpFlows();
+  void CopyUdpFlows(maps::CopyFlows which);
 
   struct SkeletonDeleter {
     void operator()(waggle_bpf* skeleton) const;
@@ -81,6 +83,7 @@ class Datapath {
   std::unique_ptr<waggle_bpf, SkeletonDeleter> skeleton_;
   std::vector<std::string> fresh_maps_;  // made by this process and not pinned yet
   bool content_lost_ = false;
+  os::UniqueFd old_udp_flows_;  // that a new table of another size succeeds; else none
   std::vector<ResolvedService> carried_over_;
   std::vector<std::string> notes_;
 };

@@ -8,6 +8,7 @@
 #include <atomic>
 #include <cerrno>
 #include <cstring>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -27,13 +28,16 @@ static_assert(sizeof(waggle_list) % 8 == 0 && sizeof(waggle_backend) % 8 == 0 &&
               "the kernel rounds the stride of an array up to 8 bytes");
 static_assert(std::atomic_ref<uint64_t>::is_always_lock_free);
 
-template <typename Key, typename Value, typename Add>
-absl::Status ReadHash(int fd, const char* name, const Add& add) {
+// Calls `add` with the keys, the values and the count of each batch. The cursor is a
+// bucket, so that the walk ends however the map changes under it.
+template <typename Add>
+absl::Status WalkHash(int fd, size_t key_size, size_t value_size, std::string_view name,
+                      const Add& add) {
   uint32_t batch = kBatch;
-  std::vector<Key> keys(batch);
-  std::vector<Value> values(batch);
+  std::vector<char> keys(batch * key_size);
+  std::vector<char> values(batch * value_size);
   // An opaque cursor of the size of a key, at least of a u32.
-  std::vector<char> in(std::max(sizeof(Key), sizeof(uint32_t)));
+  std::vector<char> in(std::max(key_size, sizeof(uint32_t)));
   std::vector<char> out(in.size());
   bool first = true;
   while (true) {
@@ -43,19 +47,32 @@ absl::Status ReadHash(int fd, const char* name, const Add& add) {
     const int error = result == 0 ? 0 : errno;
     if (error == ENOSPC) {  // one bucket holds more than our buffer
       batch *= 2;
-      keys.resize(batch);
-      values.resize(batch);
+      keys.resize(batch * key_size);
+      values.resize(batch * value_size);
       continue;
     }
     if (error != 0 && error != ENOENT) {
-      return os::ErrnoStatus(error, absl::StrCat("read map ", name));
+      return os::ErrnoStatus(error, absl::StrCat("read map ", std::string(name)));
     }
-    for (uint32_t i = 0; i < count; ++i)
-      add(keys[i], values[i]);
+    add(keys.data(), values.data(), count);
     if (error == ENOENT) return absl::OkStatus();
     in = out;
     first = false;
   }
+}
+
+template <typename Key, typename Value, typename Add>
+absl::Status ReadHash(int fd, std::string_view name, const Add& add) {
+  return WalkHash(fd, sizeof(Key), sizeof(Value), name,
+                  [&](const char* keys, const char* values, uint32_t count) {
+                    Key key;
+                    Value value;
+                    for (uint32_t i = 0; i < count; ++i) {
+                      std::memcpy(&key, keys + i * sizeof(Key), sizeof(Key));
+                      std::memcpy(&value, values + i * sizeof(Value), sizeof(Value));
+                      add(key, value);
+                    }
+                  });
 }
 
 }  // namespace
@@ -75,11 +92,25 @@ absl::StatusOr<RawTables> ReadHashes(int frontends_fd, int services_fd) {
   return raw;
 }
 
-absl::Status CopyUdpFlows(int from_fd, int to_fd) {
+absl::StatusOr<uint64_t> CountEntries(int fd) {
+  bpf_map_info info{};
+  uint32_t length = sizeof(info);
+  if (bpf_obj_get_info_by_fd(fd, &info, &length) != 0) return os::ErrnoStatus(errno, "map info");
+  uint64_t entries = 0;
+  absl::Status status =
+      WalkHash(fd, info.key_size, info.value_size, info.name,
+               [&](const char*, const char*, uint32_t count) { entries += count; });
+  if (!status.ok()) return status;
+  return std::min<uint64_t>(entries, info.max_entries);
+}
+
+absl::Status CopyUdpFlows(int from_fd, int to_fd, CopyFlows which) {
+  const uint64_t flags = which == CopyFlows::kMissing ? BPF_NOEXIST : BPF_ANY;
   absl::Status copied;
   absl::Status read = ReadHash<waggle_udp_flow_key, waggle_udp_flow>(
       from_fd, "udp_flows", [&](const waggle_udp_flow_key& key, const waggle_udp_flow& value) {
-        if (bpf_map_update_elem(to_fd, &key, &value, BPF_ANY) != 0 && copied.ok()) {
+        if (bpf_map_update_elem(to_fd, &key, &value, flags) != 0 && errno != EEXIST &&
+            copied.ok()) {
           copied = os::ErrnoStatus(errno, "copy map udp_flows");
         }
       });

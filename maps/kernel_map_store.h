@@ -23,8 +23,14 @@ struct MapFds {
 // Reads all elements of the hashes. The arrays are mmapped by the caller.
 absl::StatusOr<RawTables> ReadHashes(int frontends_fd, int services_fd);
 
-// Copies the entries of one udp_flows into another, as many as it takes.
-absl::Status CopyUdpFlows(int from_fd, int to_fd);
+// Elements of a hash (LRU or not), counted in batches while others write: about right,
+// never above max_entries.
+absl::StatusOr<uint64_t> CountEntries(int fd);
+
+// Copies the entries of one udp_flows into another, as many as it takes. kMissing: those
+// that are there already stay as they are.
+enum class CopyFlows { kAll, kMissing };
+absl::Status CopyUdpFlows(int from_fd, int to_fd, CopyFlows which);
 
 // A shared mapping of an array map. Unmaps on destruction.
 class ArrayMapping {

@@ -39,21 +39,6 @@ absl::StatusOr<std::vector<uint64_t>> ReadStats(int fd) {
   return sums;
 }
 
-absl::StatusOr<uint64_t> CountFlows(int fd) {
-  uint64_t count = 0;
-  waggle_udp_flow_key key{};
-  waggle_udp_flow_key next{};
-  const waggle_udp_flow_key* at = nullptr;
-  while (bpf_map_get_next_key(fd, at, &next) == 0) {
-    ++count;
-    key = next;
-    at = &key;
-    // A map that changes under the walk can restart it for ever.
-    if (count > uint64_t{kMaxSize}) break;
-  }
-  return count;
-}
-
 }  // namespace
 
 absl::StatusOr<KernelView> ReadPins(std::string_view pin_path) {
@@ -143,7 +128,7 @@ absl::StatusOr<KernelView> ReadPins(std::string_view pin_path) {
         usage_of("backends").used += list.list.count;
     }
   }
-  const absl::StatusOr<uint64_t> flows = CountFlows(fd_of("udp_flows"));
+  const absl::StatusOr<uint64_t> flows = CountEntries(fd_of("udp_flows"));
   if (!flows.ok()) return flows.status();
   usage_of("udp_flows").used = *flows;
   usage_of("stats").used = WAGGLE_REASON_COUNT;

@@ -11,9 +11,11 @@
 #include <algorithm>
 #include <array>
 #include <filesystem>
+#include <memory>
 
 #include "loader/cgroup.h"
 #include "loader/sock_links.h"
+#include "maps/kernel_map_store.h"
 #include "tests/lab/cluster.h"
 
 namespace waggle::lab {
@@ -309,6 +311,65 @@ TEST_F(LoaderFaultsTest, CleanupOfAMountPoint) {
   EXPECT_NE(access((path + "/agent").c_str(), F_OK), 0);
   EXPECT_NE(access((path + "/links").c_str(), F_OK), 0);
   EXPECT_EQ(umount(path.c_str()), 0);
+}
+
+// The table of UDP flows changes its size: who talked to a backend goes on with it.
+TEST_F(LoaderFaultsTest, UdpConversationsMoveToTheNewTable) {
+  cluster_.StartAgent();
+  constexpr int kClients = 8;
+  std::vector<std::pair<std::unique_ptr<Client>, std::string>> talks;
+  const std::string web = Cluster::Frontend(cluster_.web, Family::kIpv4);
+  for (int i = 0; i < kClients; ++i) {
+    auto client = std::make_unique<Client>(cluster_.client);
+    std::string name = client->Must({"socket udp4", "query " + web + " x"}).name();
+    talks.emplace_back(std::move(client), std::move(name));
+  }
+  const uint32_t before = InfoOf("udp_flows").id;
+  EXPECT_EQ(cluster_.agent->Stop(), 0);
+  Agent agent(cluster_.lab, cluster_.node1, {.flags = {"--max-udp-flows", "1000"}});
+  agent.AwaitReady();
+  EXPECT_NE(InfoOf("udp_flows").id, before);
+  EXPECT_EQ(InfoOf("udp_flows").max_entries, 1000u);
+  for (auto& [client, name] : talks)
+    EXPECT_EQ(client->Must({"query " + web + " x"}).name(), name);
+}
+
+TEST(UdpFlowsCopyTest, TheSecondCopyKeepsWhatIsNewer) {
+  auto make = [](uint32_t entries) {
+    return Fd(bpf_map_create(BPF_MAP_TYPE_LRU_HASH, "udp_flows", sizeof(waggle_udp_flow_key),
+                             sizeof(waggle_udp_flow), entries, nullptr));
+  };
+  Fd from = make(20000), to = make(20000), small = make(64);
+  auto put = [](const Fd& map, uint64_t cookie, uint64_t last_ns) {
+    waggle_udp_flow_key key{};
+    key.cookie = cookie;
+    waggle_udp_flow value{};
+    value.last_ns = last_ns;
+    ASSERT_EQ(bpf_map_update_elem(map.get(), &key, &value, BPF_ANY), 0);
+  };
+  auto get = [](const Fd& map, uint64_t cookie) {
+    waggle_udp_flow_key key{};
+    key.cookie = cookie;
+    waggle_udp_flow value{};
+    return bpf_map_lookup_elem(map.get(), &key, &value) == 0 ? value.last_ns : 0;
+  };
+  constexpr uint64_t kRows = 9000;  // more than two batches
+  EXPECT_EQ(maps::CountEntries(from.get()).value(), 0u);
+  for (uint64_t cookie = 1; cookie <= kRows; ++cookie)
+    put(from, cookie, 1);
+  EXPECT_EQ(maps::CountEntries(from.get()).value(), kRows);
+  ASSERT_TRUE(maps::CopyUdpFlows(from.get(), to.get(), maps::CopyFlows::kAll).ok());
+  EXPECT_EQ(maps::CountEntries(to.get()).value(), kRows);
+  put(to, 1, 2);
+  put(from, kRows + 1, 1);
+  ASSERT_TRUE(maps::CopyUdpFlows(from.get(), to.get(), maps::CopyFlows::kMissing).ok());
+  EXPECT_EQ(get(to, 1), 2u);
+  EXPECT_EQ(get(to, kRows + 1), 1u);
+  EXPECT_EQ(maps::CountEntries(to.get()).value(), kRows + 1);
+  // A smaller one takes what it can.
+  EXPECT_TRUE(maps::CopyUdpFlows(from.get(), small.get(), maps::CopyFlows::kAll).ok());
+  EXPECT_LE(maps::CountEntries(small.get()).value(), 64u);
+  EXPECT_FALSE(maps::CountEntries(-1).ok());
 }
 
 }  // namespace
