@@ -15,22 +15,22 @@
 /* A backend's address: whose it is, of which of its lists, at which place. The port
  * (waggle_backend.port_be, but in host order) is the length of that list. */
 struct hammer_address {
-	__u32 family; /* 0xfd: not a v4-mapped address */
-	__u32 generation; /* from 1 */
-	__u32 service;
-	__u32 ordinal;
+  __u32 family;     /* 0xfd: not a v4-mapped address */
+  __u32 generation; /* from 1 */
+  __u32 service;
+  __u32 ordinal;
 };
 
 struct hammer_counts {
-	__u64 lookups;
-	__u64 forwarded;
-	__u64 refused;
-	__u64 absent;  /* a Service that comes and goes was away */
-	/* Never: */
-	__u64 missed;  /* a permanent Service was away */
-	__u64 foreign; /* a backend of another Service */
-	__u64 mixed;   /* two lists in one */
-	__u64 outside; /* a range outside of the map */
+  __u64 lookups;
+  __u64 forwarded;
+  __u64 refused;
+  __u64 absent; /* a Service that comes and goes was away */
+  /* Never: */
+  __u64 missed;  /* a permanent Service was away */
+  __u64 foreign; /* a backend of another Service */
+  __u64 mixed;   /* two lists in one */
+  __u64 outside; /* a range outside of the map */
 };
 
 #endif
