@@ -134,7 +134,7 @@ absl::StatusOr<bool> PinsLocked(std::string_view pin_path) {
   return lock.l_type != F_UNLCK;
 }
 
-absl::Status MarkStarting(std::string_view pin_path) {
+absl::Status MarkAgent(std::string_view pin_path, waggle_agent_state state) {
   const absl::StatusOr<os::UniqueFd> fd = OpenPin(pin_path, "agent", Access::kReadWrite);
   // Nothing pinned, or nothing of ours: the checks that follow say which.
   if (!fd.ok()) return absl::OkStatus();
@@ -142,7 +142,7 @@ absl::Status MarkStarting(std::string_view pin_path) {
       ArrayMapping::Map(fd->get(), sizeof(waggle_agent), /*writable=*/true, "agent");
   if (!mapping.ok()) return mapping.status();
   auto* agent = static_cast<waggle_agent*>(mapping->data());
-  if (agent->layout_version == WAGGLE_LAYOUT_VERSION) agent->state = WAGGLE_AGENT_STARTING;
+  if (agent->layout_version == WAGGLE_LAYOUT_VERSION) agent->state = state;
   return absl::OkStatus();
 }
 

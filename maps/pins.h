@@ -11,6 +11,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "bpf/abi.h"
 #include "userspace/os/unique_fd.h"
 
 namespace waggle::maps {
@@ -32,9 +33,10 @@ absl::StatusOr<os::UniqueFd> OpenPin(std::string_view pin_path, std::string_view
 // Does a living agent hold the pins (loader/pin_lock.h)? Asks without locking anything.
 absl::StatusOr<bool> PinsLocked(std::string_view pin_path);
 
-// Says in the map `agent`, if it is pinned, that a new agent is starting: from now on
-// nobody takes the last one's word for the new one's. The caller holds the lock.
-absl::Status MarkStarting(std::string_view pin_path);
+// Sets the state in the map `agent`, if it is pinned. A new agent says that it is starting
+// as soon as it holds the lock: nobody shall take the last one's word for its own. One
+// that fails to start says that it stopped. The caller holds the lock.
+absl::Status MarkAgent(std::string_view pin_path, waggle_agent_state state);
 
 // The four maps that hold the Services: of one generation, kept or made together.
 inline constexpr std::array<std::string_view, 4> kContentMaps = {"frontends", "lists", "backends",

@@ -5,9 +5,10 @@
  * A tc program, because test runs of that kind are ordinary RCU readers, as the
  * programs at the socket and at tc are.
  */
+#include <linux/bpf.h>
+
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
-#include <linux/bpf.h>
 #include <linux/in.h>
 
 #include "service.bpf.h"

@@ -3,9 +3,10 @@
  * The functions that every hook shares, each as a program of its own, so that tests and
  * benchmarks call them with BPF_PROG_TEST_RUN and look at what they return.
  */
+#include <linux/bpf.h>
+
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
-#include <linux/bpf.h>
 #include <linux/in.h>
 
 #include "tests/datapath/lookup.h"

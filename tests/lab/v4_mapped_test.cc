@@ -1,5 +1,6 @@
 // IPv4 Services through AF_INET6 sockets (traps, item 9): such a socket connects by
 // one family's hook, sends by the other's and receives by the first's again.
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include "tests/lab/cluster.h"
@@ -110,6 +111,32 @@ TEST_F(V4MappedTest, V6OnlySocketsFailAsTheyDoWithoutUs) {
   EXPECT_EQ(client.Do("connect " + Web4()).error(), "ENETUNREACH");
   EXPECT_EQ(client.Do("sendto " + Web4() + " x").error(), "ENETUNREACH");
   EXPECT_EQ(client.Must({"query " + Web6() + " x"}).from(), Web6());
+}
+
+// A v4-mapped UDP socket sends through sendmsg4 with the address that it is connected to,
+// at every send(). One from before Waggle takes answers from that address only.
+TEST(TakeoverTest, SocketsConnectedBeforeWaggleKeepTheirPeer) {
+  Cluster cluster;
+  const std::string& address = cluster.web.cluster_ips.v4;
+  // Who answers as the Service before Waggle does: kube-proxy's part.
+  ASSERT_EQ(cluster.client.Run({"ip", "address", "add", address + "/32", "dev", "lo"}).status, 0);
+  const Server before(cluster.client, "before", {"udp:" + address + ":80"});
+  Client mapped(cluster.client);
+  Client plain(cluster.client);
+  const std::string frontend = Cluster::Frontend(cluster.web, Family::kIpv4);
+  EXPECT_EQ(mapped.Must({"socket udp6", "connect " + Mapped(address, 80), "ask x"}).name(),
+            "before");
+  EXPECT_EQ(plain.Must({"socket udp4", "connect " + frontend, "ask x"}).name(), "before");
+
+  cluster.Apply(cluster.web);
+  cluster.StartAgent();
+  for (int i = 0; i < 3; ++i) {
+    EXPECT_EQ(mapped.Must({"ask x"}).name(), "before");
+    EXPECT_EQ(plain.Must({"ask x"}).name(), "before");
+  }
+  Client fresh(cluster.client);
+  EXPECT_THAT(fresh.Must({"socket udp6", "connect " + Mapped(address, 80), "ask x"}).name(),
+              testing::AnyOf("b1", "b2"));
 }
 
 }  // namespace

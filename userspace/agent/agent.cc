@@ -47,11 +47,14 @@ class Agent {
 
   absl::Status Start(k8s::Source* source);
   absl::Status Loop();
+  // After an error: the pins shall not say that this agent is starting or was killed.
+  void SayStopped() const;
 
  private:
   absl::Status Watch(int fd);
   absl::Status PutInForce();
   void AfterReconcile(const absl::Status& status);
+  void LogNotes();
   void LogProblems();
   void LogWritten();
   void DescribeSelf();
@@ -68,6 +71,7 @@ class Agent {
   std::unique_ptr<loader::Datapath> datapath_;
   std::unique_ptr<maps::MapStore> store_;
   std::unique_ptr<Reconciler> reconciler_;
+  size_t notes_logged_ = 0;
   bool in_force_ = false;
   std::string refusal_;  // what the kernel said last, while it must be retried
 };
@@ -92,7 +96,8 @@ absl::Status Agent::Start(k8s::Source* source) {
   lock_ = *std::move(lock);
   // Its events wait in the queue; a path that is not there must not touch the pins.
   if (absl::Status status = source->Start(&queue_); !status.ok()) return status;
-  if (absl::Status status = maps::MarkStarting(options_.datapath.pin_path); !status.ok()) {
+  if (absl::Status status = maps::MarkAgent(options_.datapath.pin_path, WAGGLE_AGENT_STARTING);
+      !status.ok()) {
     return status;
   }
 
@@ -100,8 +105,7 @@ absl::Status Agent::Start(k8s::Source* source) {
       loader::Datapath::Load(options_.datapath);
   if (!datapath.ok()) return datapath.status();
   datapath_ = *std::move(datapath);
-  for (const std::string& note : datapath_->notes())
-    spdlog::info("{}", note);
+  LogNotes();
   absl::StatusOr<std::unique_ptr<maps::MapStore>> store = datapath_->OpenStore();
   if (!store.ok()) return store.status();
   store_ = *std::move(store);
@@ -159,7 +163,9 @@ void Agent::DescribeSelf() {
 }
 
 absl::Status Agent::PutInForce() {
-  if (absl::Status status = datapath_->Commit(); !status.ok()) return status;
+  absl::Status committed = datapath_->Commit();
+  LogNotes();
+  if (!committed.ok()) return committed;
   in_force_ = true;
   waggle_agent& row = *store_->agent();
   row.ready_ns = BoottimeNs();
@@ -181,6 +187,18 @@ absl::Status Agent::PutInForce() {
     spdlog::warn("sd_notify: {}", std::string(status.message()));
   }
   return absl::OkStatus();
+}
+
+void Agent::SayStopped() const {
+  if (!lock_) return;  // the pins are somebody else's
+  const absl::Status status = maps::MarkAgent(options_.datapath.pin_path, WAGGLE_AGENT_STOPPED);
+  if (!status.ok()) spdlog::warn("{}", std::string(status.message()));
+}
+
+void Agent::LogNotes() {
+  for (; notes_logged_ < datapath_->notes().size(); ++notes_logged_) {
+    spdlog::info("{}", datapath_->notes()[notes_logged_]);
+  }
 }
 
 void Agent::LogProblems() {
@@ -271,6 +289,7 @@ absl::Status RunAgent(const AgentOptions& options, std::unique_ptr<k8s::Source> 
   absl::Status status = agent.Start(source.get());
   if (status.ok()) status = agent.Loop();
   source->Stop();
+  if (!status.ok()) agent.SayStopped();
   return status;
 }
 
