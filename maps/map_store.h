@@ -17,7 +17,9 @@ class MapStore {
  public:
   virtual ~MapStore() = default;
 
-  // Inserts rows in order. The status names the map and what the kernel said; how many
+  // Inserts rows in order. None of the keys may be there (the planner sees to that): one
+  // row alone is refused then, a batch overwrites, as the kernel's batches cannot refuse.
+  // The status names the map and what the kernel said; how many
   // rows got in is unknown then.
   virtual absl::Status InsertFrontends(absl::Span<const WritePlan::FrontendInsert> rows) = 0;
   // A key that is not there is no error: the result is the same.
@@ -34,7 +36,8 @@ class MapStore {
 
   virtual absl::StatusOr<RawTables> Read() = 0;
   virtual ArrayView arrays() const = 0;
-  // The row that the agent says about itself; valid as long as the store.
+  // The row that the agent says about itself, for the owner thread to write in place: no
+  // program reads it. Valid as long as the store.
   virtual waggle_agent* agent() = 0;
 };
 
