@@ -176,6 +176,169 @@ struct waggle_udp_flow {
 /* Answers stamp a flow when its last stamp is older than this. */
 #define WAGGLE_UDP_STAMP_NS (1000ULL * 1000 * 1000)
 
+/*
+ * flows (hash: established) and half_open (LRU hash: not yet, and closed). Key: a packet's
+ * addresses and ports as it arrives. 40 bytes. A flow has two entries, one for each
+ * direction; each can be made from the other (waggle_flow_partner()).
+ */
+struct waggle_flow_key {
+	__u8 src[16];
+	__u8 dst[16];
+	__be16 src_port_be;
+	__be16 dst_port_be;
+	__u8 protocol;    /* IPPROTO_TCP or IPPROTO_UDP */
+	__u8 reserved[3]; /* zero */
+} __attribute__((aligned(8)));
+
+enum waggle_flow_kind {
+	WAGGLE_FLOW_FORWARD = 1, /* client to backend */
+	WAGGLE_FLOW_REPLY = 2,   /* backend to client */
+};
+
+/* waggle_flow.flags; the same in both entries of a flow, and constant. */
+enum waggle_flow_flag {
+	WAGGLE_FLOW_REWRITE = 1 << 0,  /* addresses or ports change */
+	WAGGLE_FLOW_REDIRECT = 1 << 1, /* takes the short way past the host's stack */
+	WAGGLE_FLOW_SOCKET = 1 << 2,   /* was translated at its socket and learned here */
+	WAGGLE_FLOW_HAIRPIN = 1 << 3,  /* client and backend are one pod */
+	WAGGLE_FLOW_DIRECT = 1 << 4,   /* no Service's: had to give its source port to a Service's flow */
+};
+
+/* waggle_flow.state: bits that both entries of a flow get. */
+enum waggle_flow_state {
+	WAGGLE_STATE_REPLIED = 1 << 0,    /* the backend answered */
+	WAGGLE_STATE_ASSURED = 1 << 1,    /* TCP: handshake done; UDP: the client spoke again after an answer */
+	WAGGLE_STATE_CLIENT_FIN = 1 << 2,
+	WAGGLE_STATE_SERVER_FIN = 1 << 3,
+	WAGGLE_STATE_RESET = 1 << 4,
+};
+
+/* waggle_way.how */
+enum waggle_way_how {
+	WAGGLE_WAY_STACK = 0, /* the host's stack routes */
+	WAGGLE_WAY_PEER = 1,  /* bpf_redirect_peer() to the pod behind `device` */
+	WAGGLE_WAY_NEIGH = 2, /* bpf_redirect_neigh() out of `device` */
+};
+
+/* Where the packets of one direction leave; loaded and stored as one aligned u64. */
+struct waggle_way {
+	__u32 device; /* ifindex; 0 with STACK */
+	__u16 mtu;    /* of the route, bytes from the IP header on; 0: not known */
+	__u8 how;     /* enum waggle_way_how */
+	__u8 reserved; /* zero */
+} __attribute__((aligned(8)));
+
+/*
+ * flows, half_open: value. Owner: the programs. Fields marked "in place" change while the
+ * entry lives, each by one aligned store; all others are constant and covered by `tag`.
+ */
+struct waggle_flow {
+	__u64 last_ns;    /* CLOCK_MONOTONIC of this direction's last packet, to a second; in place */
+	__u64 created_ns; /* CLOCK_MONOTONIC; not in the tag */
+	__u8 new_src[16]; /* what the packet's addresses and ports become */
+	__u8 new_dst[16];
+	__be16 new_src_port_be;
+	__be16 new_dst_port_be;
+	__u8 kind;        /* enum waggle_flow_kind */
+	__u8 flags;       /* enum waggle_flow_flag */
+	__u8 state;       /* enum waggle_flow_state; in place */
+	__u8 reserved;    /* zero */
+	__u32 service_id; /* key into `services`; 0 with WAGGLE_FLOW_DIRECT */
+	__u32 slot;       /* index into `lists` of the frontend used */
+	__u32 ifindex;    /* device of the client */
+	__u32 tag;        /* waggle_flow_tag(): elements are reused at once */
+	__u32 isn;        /* TCP: this direction's first sequence number, 0 until seen; in place */
+	__u32 place;      /* FORWARD: where in the list the backend was; REPLY: device that the last
+			   * answer came by; in place */
+	__u64 routed_ns;  /* CLOCK_MONOTONIC of the last route lookup; in place */
+	struct waggle_way way; /* in place */
+} __attribute__((aligned(8)));
+
+/* A stamp of a flow, and a route, are renewed when they are older than this. */
+#define WAGGLE_FLOW_STAMP_NS (1000ULL * 1000 * 1000)
+
+/* How long a flow without packets lives: conntrack's defaults. */
+#define WAGGLE_TCP_ESTABLISHED_S 432000
+#define WAGGLE_TCP_SYN_SENT_S 120
+#define WAGGLE_TCP_SYN_RECV_S 60
+#define WAGGLE_TCP_FIN_S 120
+#define WAGGLE_TCP_CLOSED_S 10
+#define WAGGLE_UDP_S 30
+#define WAGGLE_UDP_STREAM_S 120
+
+/* Source ports that replace one which is taken: above what pods choose from by default
+ * (net.ipv4.ip_local_port_range). */
+#define WAGGLE_SPARE_PORT_FIRST 61000
+#define WAGGLE_SPARE_PORT_LAST 65535
+
+/* fragments: LRU hash. Which ports the later fragments of a datagram belong to. Key. */
+struct waggle_fragment_key {
+	__u8 src[16];
+	__u8 dst[16];
+	__u32 id;         /* identification, as it stands in the packet */
+	__u8 protocol;
+	__u8 reserved[3]; /* zero */
+} __attribute__((aligned(8)));
+
+/* fragments: value, one u64, so that it is never read in half. */
+struct waggle_fragment {
+	__be16 src_port_be;
+	__be16 dst_port_be;
+	__u32 check; /* low half of CLOCK_MONOTONIC in seconds when it was made */
+} __attribute__((aligned(8)));
+
+enum waggle_role {
+	WAGGLE_ROLE_NONE = 0,
+	WAGGLE_ROLE_POD = 1,    /* the host's side of a pod's veth */
+	WAGGLE_ROLE_BRIDGE = 2, /* a bridge with pods on it: no program, a way to local pods */
+	WAGGLE_ROLE_UPLINK = 3, /* leads to other nodes by their own network */
+	WAGGLE_ROLE_TUNNEL = 4, /* leads to other nodes' pods inside of packets of this node */
+};
+
+/* devices: hash from ifindex. What carries programs, and bridges. Owner: the agent. */
+struct waggle_device {
+	__u32 role;       /* enum waggle_role */
+	__u32 bridge;     /* ifindex of the bridge that it is a port of; 0: none */
+	__s32 netns_id;   /* POD: id of the pod's network namespace (IFLA_LINK_NETNSID); -1: none */
+	__u8 bridge_mac[6]; /* MAC of that bridge; zero: none */
+	__u8 layer3;      /* 1: frames have no Ethernet header */
+	__u8 reserved;    /* zero */
+} __attribute__((aligned(4)));
+
+enum waggle_forwarding {
+	WAGGLE_FORWARDING_STACK = 0,
+	WAGGLE_FORWARDING_REDIRECT = 1,
+	WAGGLE_FORWARDING_AUTO = 2, /* asked for; never in force */
+};
+
+enum waggle_tc_attach {
+	WAGGLE_TC_NONE = 0, /* no packet path */
+	WAGGLE_TC_TCX = 1,
+	WAGGLE_TC_CLSACT = 2,
+};
+
+#define WAGGLE_REASON_LEN 160
+
+/* settings: mmapped array of one. What programs ask while they run, and why. Owner: the agent. */
+struct waggle_settings {
+	/* CLOCK_MONOTONIC. Until then TCP packets to a frontend that belong to no known flow pass
+	 * untouched (they may be kube-proxy's); 0: for ever. */
+	__u64 lost_flows_pass_until_ns;
+	__u32 forwarding;       /* enum waggle_forwarding in force for new flows */
+	__u32 forwarding_asked; /* enum waggle_forwarding */
+	__u32 tc_attach;        /* enum waggle_tc_attach */
+	__u32 reserved;         /* zero */
+	char forwarding_reason[WAGGLE_REASON_LEN]; /* why `forwarding`; ends in NUL */
+} __attribute__((aligned(8)));
+
+/* icmp_budget: per-CPU array of one. Errors that may still be sent: a token bucket. */
+struct waggle_icmp_budget {
+	__u64 filled_ns; /* CLOCK_MONOTONIC */
+	__u64 tokens;
+};
+#define WAGGLE_ICMP_BURST 1000
+#define WAGGLE_ICMP_PER_S 1000
+
 /* stats: per-CPU array of __u64, indexed by enum waggle_reason. */
 enum waggle_reason {
 #define WAGGLE_REASON(identifier, label, class_, text) WAGGLE_REASON_##identifier,
@@ -201,6 +364,8 @@ enum waggle_socket_lb {
 enum waggle_feature {
 	WAGGLE_FEATURE_SET_RETVAL = 1 << 0, /* bpf_set_retval() (5.18): exact errno on refusal */
 	WAGGLE_FEATURE_MPTCP_SOCK = 1 << 1, /* bpf_skc_to_mptcp_sock() (5.19): getpeername() of MPTCP */
+	WAGGLE_FEATURE_SKIP_NEIGH = 1 << 2, /* BPF_FIB_LOOKUP_SKIP_NEIGH (6.2): the MTU of a route without neighbour */
+	WAGGLE_FEATURE_TCX = 1 << 3,        /* tcx links (6.6) */
 };
 
 /*
@@ -246,7 +411,9 @@ struct waggle_config {
 	__u8 host_only;       /* 1: only sockets of the node's own network namespace */
 	__u8 have_set_retval; /* 1: bpf_set_retval() exists (5.18) */
 	__u8 have_mptcp_sock; /* 1: bpf_skc_to_mptcp_sock() exists (5.19) */
-	__u8 reserved[5];     /* zero */
+	__u8 have_skip_neigh; /* 1: bpf_fib_lookup() knows BPF_FIB_LOOKUP_SKIP_NEIGH (6.2) */
+	__u8 packet_path;     /* 1: the programs at tc are attached as well */
+	__u8 reserved[3];     /* zero */
 } __attribute__((aligned(8)));
 
 /*
@@ -285,6 +452,60 @@ static inline __u32 waggle_udp_flow_tag(const struct waggle_udp_flow_key *key,
 	h = (h ^ (h >> 29) ^ ((__u64)key->direction << 32 | (__u64)key->port_be << 16 | port_be)) *
 	    0xc2b2ae3d27d4eb4fULL;
 	return (__u32)(h >> 32);
+}
+
+/* The same for an entry of flows or half_open: all that is constant. */
+static inline __u32 waggle_flow_tag(const struct waggle_flow_key *key, const struct waggle_flow *flow)
+{
+	__u64 a[4], b[4], ports, rest, h;
+
+	__builtin_memcpy(a, key->src, 32);
+	__builtin_memcpy(b, flow->new_src, 32);
+	ports = (__u64)key->src_port_be << 48 | (__u64)key->dst_port_be << 32 |
+		(__u64)flow->new_src_port_be << 16 | flow->new_dst_port_be;
+	rest = (__u64)flow->service_id << 32 | (__u64)key->protocol << 24 |
+	       (__u64)flow->kind << 16 | (__u64)flow->flags << 8;
+	h = (a[0] ^ a[2] ^ ports) * 0x9e3779b97f4a7c15ULL;
+	h = (h ^ (h >> 32) ^ a[1]) * 0xc2b2ae3d27d4eb4fULL;
+	h = (h ^ (h >> 29) ^ a[3]) * 0x165667b19e3779f9ULL;
+	h = (h ^ (h >> 32) ^ b[0] ^ b[2]) * 0x9e3779b97f4a7c15ULL;
+	h = (h ^ (h >> 29) ^ b[1]) * 0xc2b2ae3d27d4eb4fULL;
+	h = (h ^ (h >> 32) ^ b[3]) * 0x165667b19e3779f9ULL;
+	h = (h ^ (h >> 29) ^ rest) * 0x9e3779b97f4a7c15ULL;
+	h = (h ^ (h >> 32) ^ ((__u64)flow->slot << 32 | flow->ifindex)) * 0xc2b2ae3d27d4eb4fULL;
+	return (__u32)(h >> 32);
+}
+
+/* The key of the entry for the other direction. */
+static inline void waggle_flow_partner(const struct waggle_flow_key *key,
+				       const struct waggle_flow *flow,
+				       struct waggle_flow_key *partner)
+{
+	__builtin_memset(partner, 0, sizeof(*partner));
+	__builtin_memcpy(partner->src, flow->new_dst, 16);
+	__builtin_memcpy(partner->dst, flow->new_src, 16);
+	partner->src_port_be = flow->new_dst_port_be;
+	partner->dst_port_be = flow->new_src_port_be;
+	partner->protocol = key->protocol;
+}
+
+/* How long a flow in this state lives without a packet in either direction. Nanoseconds. */
+static inline __u64 waggle_flow_lifetime_ns(__u8 protocol, __u8 state)
+{
+	const __u8 closed = WAGGLE_STATE_CLIENT_FIN | WAGGLE_STATE_SERVER_FIN;
+	__u64 seconds;
+
+	if (protocol != 6 /* IPPROTO_TCP */)
+		seconds = state & WAGGLE_STATE_ASSURED ? WAGGLE_UDP_STREAM_S : WAGGLE_UDP_S;
+	else if (state & WAGGLE_STATE_RESET)
+		seconds = WAGGLE_TCP_CLOSED_S;
+	else if (state & closed)
+		seconds = WAGGLE_TCP_FIN_S;
+	else if (state & WAGGLE_STATE_ASSURED)
+		seconds = WAGGLE_TCP_ESTABLISHED_S;
+	else
+		seconds = state & WAGGLE_STATE_REPLIED ? WAGGLE_TCP_SYN_RECV_S : WAGGLE_TCP_SYN_SENT_S;
+	return seconds * 1000 * 1000 * 1000;
 }
 
 #define WAGGLE_ASSERT_AT(type, field, at) \
@@ -329,6 +550,27 @@ WAGGLE_ASSERT_SIZE(waggle_udp_flow, 32);
 WAGGLE_ASSERT_AT(waggle_udp_flow, addr, 8);
 WAGGLE_ASSERT_AT(waggle_udp_flow, port_be, 24);
 WAGGLE_ASSERT_AT(waggle_udp_flow, tag, 28);
+WAGGLE_ASSERT_SIZE(waggle_flow_key, 40);
+WAGGLE_ASSERT_AT(waggle_flow_key, dst, 16);
+WAGGLE_ASSERT_AT(waggle_flow_key, src_port_be, 32);
+WAGGLE_ASSERT_AT(waggle_flow_key, protocol, 36);
+WAGGLE_ASSERT_SIZE(waggle_way, 8);
+WAGGLE_ASSERT_SIZE(waggle_flow, 96);
+WAGGLE_ASSERT_AT(waggle_flow, new_src, 16);
+WAGGLE_ASSERT_AT(waggle_flow, new_src_port_be, 48);
+WAGGLE_ASSERT_AT(waggle_flow, kind, 52);
+WAGGLE_ASSERT_AT(waggle_flow, service_id, 56);
+WAGGLE_ASSERT_AT(waggle_flow, tag, 68);
+WAGGLE_ASSERT_AT(waggle_flow, isn, 72);
+WAGGLE_ASSERT_AT(waggle_flow, routed_ns, 80);
+WAGGLE_ASSERT_AT(waggle_flow, way, 88);
+WAGGLE_ASSERT_SIZE(waggle_fragment_key, 40);
+WAGGLE_ASSERT_SIZE(waggle_fragment, 8);
+WAGGLE_ASSERT_SIZE(waggle_device, 20);
+WAGGLE_ASSERT_AT(waggle_device, bridge_mac, 12);
+WAGGLE_ASSERT_SIZE(waggle_settings, 184);
+WAGGLE_ASSERT_AT(waggle_settings, forwarding, 8);
+WAGGLE_ASSERT_AT(waggle_settings, forwarding_reason, 24);
 WAGGLE_ASSERT_SIZE(waggle_config, 16);
 WAGGLE_ASSERT_SIZE(waggle_agent, 440);
 WAGGLE_ASSERT_AT(waggle_agent, layout_version, 0);

@@ -11,13 +11,16 @@
 
 #include "abi.h"
 
+/* Weak: each object that is linked into the skeleton defines them, the linker keeps one. */
+#define WAGGLE_MAP __attribute__((weak)) SEC(".maps")
+
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 65536);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__type(key, struct waggle_frontend_key);
 	__type(value, struct waggle_frontend);
-} frontends SEC(".maps");
+} frontends WAGGLE_MAP;
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -25,7 +28,7 @@ struct {
 	__uint(map_flags, BPF_F_MMAPABLE);
 	__type(key, __u32);
 	__type(value, struct waggle_list);
-} lists SEC(".maps");
+} lists WAGGLE_MAP;
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -33,7 +36,7 @@ struct {
 	__uint(map_flags, BPF_F_MMAPABLE);
 	__type(key, __u32);
 	__type(value, struct waggle_backend);
-} backends SEC(".maps");
+} backends WAGGLE_MAP;
 
 /* Read by people and by the agent only. */
 struct {
@@ -42,28 +45,74 @@ struct {
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__type(key, __u32);
 	__type(value, struct waggle_service);
-} services SEC(".maps");
+} services WAGGLE_MAP;
 
 struct {
 	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__type(key, int);
 	__type(value, struct waggle_sock_state);
-} sock_state SEC(".maps");
+} sock_state WAGGLE_MAP;
 
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 65536);
 	__type(key, struct waggle_udp_flow_key);
 	__type(value, struct waggle_udp_flow);
-} udp_flows SEC(".maps");
+} udp_flows WAGGLE_MAP;
+
+/* Never evicts: a flood finds it full at worst, and stays in half_open. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 524288);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct waggle_flow_key);
+	__type(value, struct waggle_flow);
+} flows WAGGLE_MAP;
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 131072);
+	__type(key, struct waggle_flow_key);
+	__type(value, struct waggle_flow);
+} half_open WAGGLE_MAP;
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 8192);
+	__type(key, struct waggle_fragment_key);
+	__type(value, struct waggle_fragment);
+} fragments WAGGLE_MAP;
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 16384);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, __u32);
+	__type(value, struct waggle_device);
+} devices WAGGLE_MAP;
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__type(key, __u32);
+	__type(value, struct waggle_settings);
+} settings WAGGLE_MAP;
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct waggle_icmp_budget);
+} icmp_budget WAGGLE_MAP;
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, WAGGLE_REASON_COUNT);
 	__type(key, __u32);
 	__type(value, __u64);
-} stats SEC(".maps");
+} stats WAGGLE_MAP;
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -71,6 +120,6 @@ struct {
 	__uint(map_flags, BPF_F_MMAPABLE);
 	__type(key, __u32);
 	__type(value, struct waggle_agent);
-} agent SEC(".maps");
+} agent WAGGLE_MAP;
 
 #endif
