@@ -7,6 +7,7 @@
 #include <sys/utsname.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
@@ -37,6 +38,55 @@ int TryProgram() {
   const os::UniqueFd program(bpf_prog_load(BPF_PROG_TYPE_CGROUP_SOCK_ADDR, "waggle_probe",
                                            "Dual BSD/GPL", code, std::size(code), &options));
   return program ? 0 : errno;
+}
+
+// Only running a program shows which flags the helper knows: it looks at them before the
+// family, and without a family it stops there.
+bool TrySkipNeigh() {
+  constexpr int kParameters = static_cast<int>(sizeof(bpf_fib_lookup));
+  const auto instruction = [](int code, int to, int from, int offset, int value) {
+    bpf_insn made{};
+    made.code = static_cast<uint8_t>(code);
+    made.dst_reg = static_cast<uint8_t>(to) & 0xf;
+    made.src_reg = static_cast<uint8_t>(from) & 0xf;
+    made.off = static_cast<int16_t>(offset);
+    made.imm = value;
+    return made;
+  };
+  const auto set = [&](int to, int value) {
+    return instruction(BPF_ALU64 | BPF_MOV | BPF_K, to, 0, 0, value);
+  };
+  std::vector<bpf_insn> code;
+  for (int at = -kParameters; at < 0; at += 8) {
+    code.push_back(instruction(BPF_ST | BPF_MEM | BPF_DW, BPF_REG_10, 0, at, 0));
+  }
+  code.push_back(instruction(BPF_ALU64 | BPF_MOV | BPF_X, BPF_REG_2, BPF_REG_10, 0, 0));
+  code.push_back(instruction(BPF_ALU64 | BPF_ADD | BPF_K, BPF_REG_2, 0, 0, -kParameters));
+  code.push_back(set(BPF_REG_3, kParameters));
+  code.push_back(set(BPF_REG_4, BPF_FIB_LOOKUP_SKIP_NEIGH));
+  code.push_back(instruction(BPF_JMP | BPF_CALL, 0, 0, 0, BPF_FUNC_fib_lookup));
+  code.push_back(instruction(BPF_JMP | BPF_EXIT, 0, 0, 0, 0));
+  const os::UniqueFd program(bpf_prog_load(BPF_PROG_TYPE_SCHED_CLS, "waggle_probe", "Dual BSD/GPL",
+                                           code.data(), code.size(), nullptr));
+  if (!program) return false;
+  std::array<uint8_t, 64> frame{};
+  bpf_test_run_opts run{};
+  run.sz = sizeof(run);
+  run.data_in = frame.data();
+  run.data_size_in = static_cast<uint32_t>(frame.size());
+  if (bpf_prog_test_run_opts(program.get(), &run) != 0) return false;
+  return static_cast<int>(run.retval) == -EAFNOSUPPORT;
+}
+
+// Asks what is attached to the loopback device, which every namespace has, whether up or
+// not. A kernel without tcx does not know the question.
+bool TryTcx() {
+  constexpr int kLoopback = 1;
+  // BPF_TCX_INGRESS; Debian 12's headers are older than it.
+  constexpr auto kTcxIngress = static_cast<bpf_attach_type>(46);
+  uint32_t count = 0;
+  return bpf_prog_query(kLoopback, kTcxIngress, 0, nullptr, nullptr, &count) == 0 ||
+         errno == ENODEV;
 }
 
 }  // namespace
@@ -78,7 +128,7 @@ std::string PermissionHint() {
 }
 
 std::vector<std::string_view> FeatureNames() {
-  return {"set_retval", "mptcp_sock"};
+  return {"set_retval", "mptcp_sock", "skip_neigh", "tcx"};
 }
 
 absl::StatusOr<Features> ProbeFeatures(const std::vector<std::string>& disabled) {
@@ -100,6 +150,8 @@ absl::StatusOr<Features> ProbeFeatures(const std::vector<std::string>& disabled)
   Features features;
   features.set_retval = has_helper("set_retval", BPF_FUNC_set_retval);
   features.mptcp_sock = has_helper("mptcp_sock", BPF_FUNC_skc_to_mptcp_sock);
+  features.skip_neigh = !is_disabled("skip_neigh") && TrySkipNeigh();
+  features.tcx = !is_disabled("tcx") && TryTcx();
   return features;
 }
 
