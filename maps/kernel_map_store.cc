@@ -1,6 +1,7 @@
 #include "maps/kernel_map_store.h"
 
 #include <bpf/bpf.h>
+#include <bpf/libbpf.h>
 #include <linux/bpf.h>
 #include <sys/mman.h>
 
@@ -13,6 +14,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "maps/hash_walk.h"
 #include "maps/pins.h"
 #include "userspace/os/errno_status.h"
 
@@ -27,53 +29,6 @@ static_assert(sizeof(waggle_list) % 8 == 0 && sizeof(waggle_backend) % 8 == 0 &&
                   sizeof(waggle_agent) % 8 == 0,
               "the kernel rounds the stride of an array up to 8 bytes");
 static_assert(std::atomic_ref<uint64_t>::is_always_lock_free);
-
-// Calls `add` with the keys, the values and the count of each batch. The cursor is a
-// bucket, so that the walk ends however the map changes under it.
-template <typename Add>
-absl::Status WalkHash(int fd, size_t key_size, size_t value_size, std::string_view name,
-                      const Add& add) {
-  uint32_t batch = kBatch;
-  std::vector<char> keys(batch * key_size);
-  std::vector<char> values(batch * value_size);
-  // An opaque cursor of the size of a key, at least of a u32.
-  std::vector<char> in(std::max(key_size, sizeof(uint32_t)));
-  std::vector<char> out(in.size());
-  bool first = true;
-  while (true) {
-    uint32_t count = batch;
-    const int result = bpf_map_lookup_batch(fd, first ? nullptr : in.data(), out.data(),
-                                            keys.data(), values.data(), &count, nullptr);
-    const int error = result == 0 ? 0 : errno;
-    if (error == ENOSPC) {  // one bucket holds more than our buffer
-      batch *= 2;
-      keys.resize(batch * key_size);
-      values.resize(batch * value_size);
-      continue;
-    }
-    if (error != 0 && error != ENOENT) {
-      return os::ErrnoStatus(error, absl::StrCat("read map ", std::string(name)));
-    }
-    add(keys.data(), values.data(), count);
-    if (error == ENOENT) return absl::OkStatus();
-    in = out;
-    first = false;
-  }
-}
-
-template <typename Key, typename Value, typename Add>
-absl::Status ReadHash(int fd, std::string_view name, const Add& add) {
-  return WalkHash(fd, sizeof(Key), sizeof(Value), name,
-                  [&](const char* keys, const char* values, uint32_t count) {
-                    Key key;
-                    Value value;
-                    for (uint32_t i = 0; i < count; ++i) {
-                      std::memcpy(&key, keys + i * sizeof(Key), sizeof(Key));
-                      std::memcpy(&value, values + i * sizeof(Value), sizeof(Value));
-                      add(key, value);
-                    }
-                  });
-}
 
 }  // namespace
 
@@ -97,10 +52,11 @@ absl::StatusOr<uint64_t> CountEntries(int fd) {
   uint32_t length = sizeof(info);
   if (bpf_obj_get_info_by_fd(fd, &info, &length) != 0) return os::ErrnoStatus(errno, "map info");
   uint64_t entries = 0;
-  absl::Status status =
-      WalkHash(fd, info.key_size, info.value_size, info.name,
-               [&](const char*, const char*, uint32_t count) { entries += count; });
-  if (!status.ok()) return status;
+  HashWalk walk(fd, info.key_size, info.value_size, info.name);
+  while (!walk.done()) {
+    if (absl::Status status = walk.Next(kBatch); !status.ok()) return status;
+    entries += walk.count();
+  }
   return std::min<uint64_t>(entries, info.max_entries);
 }
 
@@ -115,6 +71,39 @@ absl::Status CopyUdpFlows(int from_fd, int to_fd, CopyFlows which) {
         }
       });
   return read.ok() ? copied : read;
+}
+
+absl::Status CopyCounters(int from_fd, int to_fd) {
+  const int cpus = libbpf_num_possible_cpus();
+  if (cpus < 1) return os::ErrnoStatus(-cpus, "count CPUs");
+  const absl::StatusOr<uint32_t> from = MapCapacity(from_fd);
+  if (!from.ok()) return from.status();
+  const absl::StatusOr<uint32_t> to = MapCapacity(to_fd);
+  if (!to.ok()) return to.status();
+  std::vector<uint64_t> values(static_cast<size_t>(cpus));
+  for (uint32_t reason = 0; reason < std::min(*from, *to); ++reason) {
+    if (bpf_map_lookup_elem(from_fd, &reason, values.data()) != 0 ||
+        bpf_map_update_elem(to_fd, &reason, values.data(), BPF_ANY) != 0) {
+      return os::ErrnoStatus(errno, "copy map stats");
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status PutElement(int fd, const void* key, const void* value, std::string_view name,
+                        uint64_t flags) {
+  if (bpf_map_update_elem(fd, key, value, flags) == 0) return absl::OkStatus();
+  if (errno == E2BIG || errno == ENOSPC) {
+    return absl::ResourceExhaustedError(absl::StrCat("map ", std::string(name), " is full"));
+  }
+  return os::ErrnoStatus(errno, absl::StrCat("insert into map ", std::string(name)));
+}
+
+absl::Status DeleteElement(int fd, const void* key, std::string_view name) {
+  if (bpf_map_delete_elem(fd, key) != 0 && errno != ENOENT) {
+    return os::ErrnoStatus(errno, absl::StrCat("delete from map ", std::string(name)));
+  }
+  return absl::OkStatus();
 }
 
 absl::StatusOr<ArrayMapping> ArrayMapping::Map(int fd, size_t stride, bool writable,

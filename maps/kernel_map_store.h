@@ -3,7 +3,9 @@
 #define WAGGLE_MAPS_KERNEL_MAP_STORE_H_
 
 #include <cstddef>
+#include <cstdint>
 #include <memory>
+#include <string_view>
 
 #include "absl/status/statusor.h"
 #include "maps/map_store.h"
@@ -31,6 +33,17 @@ absl::StatusOr<uint64_t> CountEntries(int fd);
 // that are there already stay as they are.
 enum class CopyFlows { kAll, kMissing };
 absl::Status CopyUdpFlows(int from_fd, int to_fd, CopyFlows which);
+
+// Copies the counters of one `stats` into another of more or fewer reasons. To be called
+// before the new map is in force: what a program counts in the old one meanwhile is lost.
+absl::Status CopyCounters(int from_fd, int to_fd);
+
+// One element of a map. `flags`: BPF_ANY (0), BPF_NOEXIST. ResourceExhausted: "map <name> is
+// full"; AlreadyExists with BPF_NOEXIST.
+absl::Status PutElement(int fd, const void* key, const void* value, std::string_view name,
+                        uint64_t flags = 0);
+// A key that is not there is no error.
+absl::Status DeleteElement(int fd, const void* key, std::string_view name);
 
 // A shared mapping of an array map. Unmaps on destruction.
 class ArrayMapping {

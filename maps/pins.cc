@@ -28,16 +28,27 @@ struct MapKind {
   uint32_t key_size;
   uint32_t value_size;
 };
-constexpr std::array<MapKind, 8> kKinds = {{
+constexpr std::array<MapKind, kMaps.size()> kKinds = {{
     {"frontends", BPF_MAP_TYPE_HASH, sizeof(waggle_frontend_key), sizeof(waggle_frontend)},
     {"lists", BPF_MAP_TYPE_ARRAY, 4, sizeof(waggle_list)},
     {"backends", BPF_MAP_TYPE_ARRAY, 4, sizeof(waggle_backend)},
     {"services", BPF_MAP_TYPE_HASH, 4, sizeof(waggle_service)},
     {"sock_state", BPF_MAP_TYPE_SK_STORAGE, 4, sizeof(waggle_sock_state)},
     {"udp_flows", BPF_MAP_TYPE_LRU_HASH, sizeof(waggle_udp_flow_key), sizeof(waggle_udp_flow)},
+    {"flows", BPF_MAP_TYPE_HASH, sizeof(waggle_flow_key), sizeof(waggle_flow)},
+    {"half_open", BPF_MAP_TYPE_LRU_HASH, sizeof(waggle_flow_key), sizeof(waggle_flow)},
+    {"fragments", BPF_MAP_TYPE_LRU_HASH, sizeof(waggle_fragment_key), sizeof(waggle_fragment)},
+    {"devices", BPF_MAP_TYPE_HASH, 4, sizeof(waggle_device)},
+    {"settings", BPF_MAP_TYPE_ARRAY, 4, sizeof(waggle_settings)},
+    {"icmp_budget", BPF_MAP_TYPE_PERCPU_ARRAY, 4, sizeof(waggle_icmp_budget)},
     {"stats", BPF_MAP_TYPE_PERCPU_ARRAY, 4, sizeof(__u64)},
     {"agent", BPF_MAP_TYPE_ARRAY, 4, sizeof(waggle_agent)},
 }};
+
+static_assert(std::equal(kKinds.begin(), kKinds.end(), kMaps.begin(), kMaps.end(),
+                         [](const MapKind& kind, const MapInfo& map) {
+                           return kind.name == map.name;
+                         }));
 
 const MapKind& KindOf(std::string_view name) {
   for (const MapKind& kind : kKinds) {
