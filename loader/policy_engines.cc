@@ -1,0 +1,756 @@
+#include "loader/policy_engines.h"
+
+#include <netinet/in.h>  // first: the kernel's headers then leave out what it defines
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <libmnl/libmnl.h>
+#include <linux/bpf.h>
+#include <linux/netfilter.h>
+#include <linux/netfilter/nf_tables.h>
+#include <linux/netfilter/nfnetlink.h>
+#include <linux/netfilter_ipv4/ip_tables.h>
+#include <linux/netfilter_ipv6/ip6_tables.h>
+#include <linux/pkt_cls.h>
+#include <linux/pkt_sched.h>
+#include <linux/rtnetlink.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <chrono>
+#include <cstddef>
+#include <cstring>
+#include <fstream>
+#include <functional>
+#include <optional>
+#include <set>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "userspace/os/errno_status.h"
+#include "userspace/os/unique_fd.h"
+
+namespace waggle::loader {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+// A table of iptables-legacy that looks unchanged is read again after this: chains can
+// change without a change of any number that the kernel tells.
+constexpr std::chrono::minutes kLegacyTrusted{1};
+// More rules than this are not read: 200,000 of the usual length.
+constexpr uint32_t kLegacyMost = 64u << 20;
+// Names are clipped to this, so that a reason has room for a whole sentence.
+constexpr size_t kNameMost = 32;
+// Dumps whose objects change meanwhile can miss some: they are asked for again, this often,
+// and all that was seen counts. An engine has many chains; that none is ever seen cannot be.
+constexpr int kDumpTries = 3;
+
+constexpr std::string_view kStrangers = "programs of others must see the packets";
+
+struct NamedEngine {
+  std::string_view prefix;
+  std::string_view engine;
+};
+
+// As the engines' sources have them.
+constexpr NamedEngine kChains[] = {
+    {"cali-", "Calico"},
+    {"felix-", "Calico"},
+    {"KUBE-ROUTER-", "kube-router"},  // k3s has it built in
+    {"KUBE-NWPLCY-", "kube-router"},
+    {"KUBE-POD-FW-", "kube-router"},
+    {"CILIUM_", "Cilium"},
+    {"WEAVE-NPC", "Weave Net"},
+    {"ANTREA-", "Antrea"},
+    {"AZURE-NPM", "Azure NPM"},
+    {"ROMANA-", "Romana"},
+    {"OVN-", "OVN"},  // OVN-Kubernetes and Kube-OVN
+};
+constexpr NamedEngine kTables[] = {
+    {"calico", "Calico"},
+    {"kube-router", "kube-router"},
+    {"antrea", "Antrea"},
+    {"ovn-kubernetes", "OVN"},
+    {"kube-network-policies", "kube-network-policies"},
+    {"kindnet-network-policies", "kube-network-policies"},
+};
+
+// Disciplines that only order or queue. All others may hold back or drop.
+constexpr std::string_view kHarmlessQdiscs[] = {
+    "noqueue", "pfifo_fast", "pfifo",  "bfifo", "fq_codel", "fq",     "codel",
+    "sfq",     "mq",         "fq_pie", "pie",   "clsact",   "ingress"};
+
+template <size_t kSize>
+std::string_view ByPrefix(const NamedEngine (&engines)[kSize], std::string_view name) {
+  for (const NamedEngine& engine : engines) {
+    if (name.substr(0, engine.prefix.size()) == engine.prefix) return engine.engine;
+  }
+  return {};
+}
+
+// Names are other people's: made printable and short.
+std::string Shown(std::string_view name) {
+  std::string shown(name.substr(0, kNameMost));
+  for (char& c : shown) {
+    if (c < 0x20 || c > 0x7e) c = '?';
+  }
+  if (name.size() > kNameMost) shown.replace(kNameMost - 3, 3, "...");
+  return shown;
+}
+
+std::string PolicyOf(std::string_view engine) {
+  return absl::StrCat(std::string(engine), "'s policy must see the packets");
+}
+
+std::string_view FamilyName(uint8_t family) {
+  switch (family) {
+    case NFPROTO_INET:
+      return "inet";
+    case NFPROTO_IPV4:
+      return "ip";
+    case NFPROTO_ARP:
+      return "arp";
+    case NFPROTO_NETDEV:
+      return "netdev";
+    case NFPROTO_BRIDGE:
+      return "bridge";
+    case NFPROTO_IPV6:
+      return "ip6";
+    default:
+      return "?";
+  }
+}
+
+// What is found, without doubles.
+class Findings {
+ public:
+  void Add(std::string where, std::string why) {
+    if (seen_.insert(why).second) all_.push_back({std::move(where), std::move(why)});
+  }
+  void Add(const Findings& others) {
+    for (const PolicyEngine& engine : others.all_)
+      Add(engine.where, engine.why);
+  }
+  std::vector<PolicyEngine> Take() { return std::move(all_); }
+
+ private:
+  std::set<std::string> seen_;
+  std::vector<PolicyEngine> all_;
+};
+
+// The NUL-terminated text of an attribute; empty when it is none.
+std::string_view Text(const nlattr* attribute) {
+  if (!attribute || mnl_attr_validate(attribute, MNL_TYPE_NUL_STRING) < 0) return {};
+  return mnl_attr_get_str(attribute);
+}
+
+// libmnl's macros for this are no C++.
+template <typename Take>
+void ForEachAttribute(const void* begin, size_t size, Take take) {
+  const auto* end = static_cast<const char*>(begin) + size;
+  const auto* attribute = static_cast<const nlattr*>(begin);
+  while (mnl_attr_ok(attribute, static_cast<int>(end - reinterpret_cast<const char*>(attribute)))) {
+    take(attribute);
+    attribute = mnl_attr_next(attribute);
+  }
+}
+template <typename Take>
+void ForEachNested(const nlattr* nest, Take take) {
+  if (nest) ForEachAttribute(mnl_attr_get_payload(nest), mnl_attr_get_payload_len(nest), take);
+}
+
+// The attributes behind a message's fixed part, or within another, by type.
+template <size_t kTypes>
+class Attributes {
+ public:
+  Attributes(const nlmsghdr* message, size_t fixed) {
+    const size_t size = mnl_nlmsg_get_payload_len(message);
+    const size_t behind = MNL_ALIGN(fixed);
+    if (size < behind) return;
+    ForEachAttribute(mnl_nlmsg_get_payload_offset(message, fixed), size - behind,
+                     [this](const nlattr* attribute) { Take(attribute); });
+  }
+  explicit Attributes(const nlattr* nest) {
+    ForEachNested(nest, [this](const nlattr* attribute) { Take(attribute); });
+  }
+  const nlattr* operator[](size_t type) const { return found_[type]; }
+
+ private:
+  void Take(const nlattr* attribute) {
+    const size_t type = mnl_attr_get_type(attribute);
+    if (type < kTypes) found_[type] = attribute;
+  }
+  const nlattr* found_[kTypes] = {};
+};
+
+using Answer = std::function<void(const nlmsghdr*)>;
+
+// The fixed part of a message; null when it is too short to have one.
+template <typename T>
+const T* Fixed(const nlmsghdr* message) {
+  if (mnl_nlmsg_get_payload_len(message) < sizeof(T)) return nullptr;
+  return static_cast<const T*>(mnl_nlmsg_get_payload(message));
+}
+
+// One conversation with the kernel.
+class Netlink {
+ public:
+  static absl::StatusOr<Netlink> Open(int protocol) {
+    Netlink netlink;
+    netlink.fd_.Reset(socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, protocol));
+    if (!netlink.fd_) return os::ErrnoStatus(errno, "open a netlink socket");
+    const timeval patience{.tv_sec = 5, .tv_usec = 0};
+    setsockopt(netlink.fd_.get(), SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
+    netlink.buffer_.resize(64 << 10);  // the kernel fills at most half of it at once
+    return netlink;
+  }
+
+  // Sends `request` and hands out each answer. False: objects changed during a dump, so that
+  // some may be missing.
+  absl::StatusOr<bool> Ask(nlmsghdr* request, const Answer& take) {
+    error_ = 0;
+    request->nlmsg_seq = ++sequence_;
+    request->nlmsg_flags |= NLM_F_REQUEST | NLM_F_ACK;
+    sockaddr_nl kernel{};
+    kernel.nl_family = AF_NETLINK;
+    if (sendto(fd_.get(), request, request->nlmsg_len, 0, reinterpret_cast<sockaddr*>(&kernel),
+               sizeof(kernel)) < 0) {
+      return os::ErrnoStatus(errno, "send a netlink request");
+    }
+    bool whole = true;
+    while (true) {
+      const ssize_t got = recv(fd_.get(), buffer_.data(), buffer_.size(), 0);
+      if (got < 0 && errno == EINTR) continue;
+      if (got < 0) return os::ErrnoStatus(errno, "receive a netlink answer");
+      int left = static_cast<int>(got);
+      for (auto* message = reinterpret_cast<const nlmsghdr*>(buffer_.data());
+           mnl_nlmsg_ok(message, left); message = mnl_nlmsg_next(message, &left)) {
+        if (message->nlmsg_seq != sequence_) continue;
+        if (message->nlmsg_flags & NLM_F_DUMP_INTR) whole = false;
+        if (message->nlmsg_type != NLMSG_DONE && message->nlmsg_type != NLMSG_ERROR) {
+          if (message->nlmsg_type >= NLMSG_MIN_TYPE) take(message);
+          continue;
+        }
+        int error = 0;
+        if (mnl_nlmsg_get_payload_len(message) >= sizeof(error)) {
+          std::memcpy(&error, mnl_nlmsg_get_payload(message), sizeof(error));
+        }
+        error_ = -error;
+        if (error < 0) return os::ErrnoStatus(-error, "netlink");
+        return whole;
+      }
+    }
+  }
+
+  // The same with several tries; `take` may get an object more than once.
+  absl::Status Dump(nlmsghdr* request, const Answer& take) {
+    request->nlmsg_flags |= NLM_F_DUMP;
+    for (int i = 0; i < kDumpTries; ++i) {
+      absl::StatusOr<bool> whole = Ask(request, take);
+      if (!whole.ok()) return whole.status();
+      if (*whole) break;
+    }
+    return absl::OkStatus();
+  }
+
+  // What the kernel answered the last request with, as errno has it.
+  int error() const { return error_; }
+
+ private:
+  os::UniqueFd fd_;
+  uint32_t sequence_ = 0;
+  int error_ = 0;
+  std::vector<char> buffer_;
+};
+
+// A request with a fixed part of type T, all zero.
+template <typename T>
+class Request {
+ public:
+  explicit Request(uint16_t type) {
+    header_ = mnl_nlmsg_put_header(room_);
+    header_->nlmsg_type = type;
+    body_ = static_cast<T*>(mnl_nlmsg_put_extra_header(header_, sizeof(T)));
+  }
+  nlmsghdr* header() { return header_; }
+  T* operator->() { return body_; }
+
+ private:
+  alignas(nlmsghdr) char room_[256] = {};
+  nlmsghdr* header_;
+  T* body_;
+};
+
+absl::Status Annotate(const absl::Status& status, std::string_view what) {
+  if (status.ok()) return status;
+  return absl::Status(status.code(),
+                      absl::StrCat(std::string(what), ": ", std::string(status.message())));
+}
+
+constexpr uint16_t NftType(int message) {
+  return static_cast<uint16_t>(NFNL_SUBSYS_NFTABLES << 8 | message);
+}
+
+// nftables as it was at one generation.
+struct NftState {
+  uint32_t generation = 0;
+  Findings engines;
+  std::map<std::string, std::string, std::less<>> bound;  // device → a chain bound to it
+};
+
+void TakeTable(const nlmsghdr* message, NftState& state) {
+  const Attributes<NFTA_TABLE_NAME + 1> table(message, sizeof(nfgenmsg));
+  const std::string_view name = Text(table[NFTA_TABLE_NAME]);
+  const std::string_view engine = EngineOfTable(name);
+  if (engine.empty()) return;
+  const auto* fixed = Fixed<nfgenmsg>(message);
+  state.engines.Add(
+      absl::StrCat("table ", std::string(FamilyName(fixed->nfgen_family)), " ", Shown(name)),
+      PolicyOf(engine));
+}
+
+void TakeChain(const nlmsghdr* message, NftState& state) {
+  const Attributes<NFTA_CHAIN_HOOK + 1> chain(message, sizeof(nfgenmsg));
+  const std::string_view name = Text(chain[NFTA_CHAIN_NAME]);
+  const std::string_view engine = EngineOfChain(name);
+  if (engine.empty() && !chain[NFTA_CHAIN_HOOK]) return;
+  const auto* fixed = Fixed<nfgenmsg>(message);
+  const auto where = [&] {
+    return absl::StrCat("chain ", Shown(name), " in table ",
+                        std::string(FamilyName(fixed->nfgen_family)), " ",
+                        Shown(Text(chain[NFTA_CHAIN_TABLE])));
+  };
+  if (!engine.empty()) state.engines.Add(where(), PolicyOf(engine));
+  const Attributes<NFTA_HOOK_DEVS + 1> hook(chain[NFTA_CHAIN_HOOK]);
+  const auto bind = [&](const nlattr* device) {
+    if (const std::string_view to = Text(device); !to.empty()) {
+      state.bound.emplace(std::string(to), where());
+    }
+  };
+  bind(hook[NFTA_HOOK_DEV]);
+  ForEachNested(hook[NFTA_HOOK_DEVS], bind);
+}
+
+// Brings `state` up to date. A kernel without nf_tables has no chains.
+absl::Status ReadNftables(std::optional<NftState>& state) {
+  absl::StatusOr<Netlink> netlink = Netlink::Open(NETLINK_NETFILTER);
+  if (!netlink.ok()) {
+    return absl::IsUnimplemented(netlink.status()) ? absl::OkStatus() : netlink.status();
+  }
+  NftState fresh;
+  Request<nfgenmsg> generation(NftType(NFT_MSG_GETGEN));
+  const absl::StatusOr<bool> asked =
+      netlink->Ask(generation.header(), [&](const nlmsghdr* message) {
+        const Attributes<NFTA_GEN_ID + 1> found(message, sizeof(nfgenmsg));
+        const nlattr* id = found[NFTA_GEN_ID];
+        if (id && mnl_attr_validate(id, MNL_TYPE_U32) >= 0) {
+          fresh.generation = ntohl(mnl_attr_get_u32(id));
+        }
+      });
+  if (netlink->error() == EINVAL || netlink->error() == EOPNOTSUPP) {
+    state.reset();
+    return absl::OkStatus();
+  }
+  if (!asked.ok()) return asked.status();
+  if (state && state->generation == fresh.generation) return absl::OkStatus();
+
+  Request<nfgenmsg> tables(NftType(NFT_MSG_GETTABLE));
+  absl::Status status =
+      netlink->Dump(tables.header(), [&](const nlmsghdr* message) { TakeTable(message, fresh); });
+  if (!status.ok()) return status;
+  Request<nfgenmsg> chains(NftType(NFT_MSG_GETCHAIN));
+  status =
+      netlink->Dump(chains.header(), [&](const nlmsghdr* message) { TakeChain(message, fresh); });
+  if (!status.ok()) return status;
+  state = std::move(fresh);
+  return absl::OkStatus();
+}
+
+// iptables-legacy, of one family. Both have the same structures, but for the entries.
+struct LegacyFamily {
+  int domain;
+  int level;
+  const char* names;  // file with the tables in use; asking for others would make them
+  const char* command;
+  bool ipv6;
+};
+constexpr LegacyFamily kLegacyFamilies[] = {
+    {AF_INET, SOL_IP, "/proc/thread-self/net/ip_tables_names", "iptables-legacy", false},
+    {AF_INET6, SOL_IPV6, "/proc/thread-self/net/ip6_tables_names", "ip6tables-legacy", true},
+};
+static_assert(sizeof(ipt_getinfo) == sizeof(ip6t_getinfo));
+static_assert(offsetof(ipt_getinfo, size) == offsetof(ip6t_getinfo, size));
+static_assert(offsetof(ipt_get_entries, size) == offsetof(ip6t_get_entries, size));
+static_assert(int{IPT_SO_GET_INFO} == int{IP6T_SO_GET_INFO});
+static_assert(int{IPT_SO_GET_ENTRIES} == int{IP6T_SO_GET_ENTRIES});
+
+struct LegacyTable {
+  ipt_getinfo info{};
+  Clock::time_point read;
+  Findings engines;
+};
+
+absl::Status ReadLegacyTable(int fd, const LegacyFamily& family, const std::string& name,
+                             std::map<std::string, LegacyTable>& tables) {
+  const std::string what = absl::StrCat("table ", name, " of ", family.command);
+  for (int tries = 0;; ++tries) {
+    ipt_getinfo info{};
+    name.copy(info.name, sizeof(info.name) - 1);
+    socklen_t length = sizeof(info);
+    if (getsockopt(fd, family.level, IPT_SO_GET_INFO, &info, &length) != 0) {
+      if (errno == ENOENT) {  // gone meanwhile
+        tables.erase(name);
+        return absl::OkStatus();
+      }
+      return os::ErrnoStatus(errno, what);
+    }
+    const auto known = tables.find(name);
+    if (known != tables.end() && std::memcmp(&known->second.info, &info, sizeof(info)) == 0 &&
+        Clock::now() - known->second.read < kLegacyTrusted) {
+      return absl::OkStatus();
+    }
+    if (info.size > kLegacyMost) {
+      return absl::ResourceExhaustedError(
+          absl::StrCat(what, " holds ", info.size >> 20, " MiB of rules, more than waggle reads"));
+    }
+    // Aligned as the entries want it.
+    constexpr size_t kBefore = offsetof(ipt_get_entries, entrytable);
+    std::vector<uint64_t> room((kBefore + info.size + 7) / 8);
+    auto* bytes = reinterpret_cast<uint8_t*>(room.data());
+    name.copy(reinterpret_cast<char*>(bytes), sizeof(info.name) - 1);
+    std::memcpy(bytes + offsetof(ipt_get_entries, size), &info.size, sizeof(info.size));
+    length = static_cast<socklen_t>(kBefore + info.size);
+    if (getsockopt(fd, family.level, IPT_SO_GET_ENTRIES, bytes, &length) != 0) {
+      // It changed its size between the two questions.
+      if (errno == EAGAIN && tries < 10) continue;
+      return os::ErrnoStatus(errno, what);
+    }
+    const absl::StatusOr<std::vector<std::string>> chains =
+        LegacyChains({bytes + kBefore, info.size}, family.ipv6);
+    if (!chains.ok()) return Annotate(chains.status(), what);
+    LegacyTable fresh{info, Clock::now(), {}};
+    for (const std::string& chain : *chains) {
+      if (const std::string_view engine = EngineOfChain(chain); !engine.empty()) {
+        fresh.engines.Add(absl::StrCat("chain ", Shown(chain), " in ", what), PolicyOf(engine));
+      }
+    }
+    tables.insert_or_assign(name, std::move(fresh));
+    return absl::OkStatus();
+  }
+}
+
+absl::Status ReadLegacy(const LegacyFamily& family, std::map<std::string, LegacyTable>& tables) {
+  std::set<std::string> names;
+  {
+    errno = 0;
+    std::ifstream file(family.names);
+    if (!file) {
+      tables.clear();
+      return errno == ENOENT ? absl::OkStatus() : os::ErrnoStatus(errno, family.names);
+    }
+    for (std::string name; std::getline(file, name);) {
+      // Nobody's policy is in `nat`: it sees the first packet of a connection only. It is
+      // also where kube-proxy has its tens of thousands of chains.
+      if (!name.empty() && name != "nat" && name.size() < sizeof(ipt_getinfo::name)) {
+        names.insert(name);
+      }
+    }
+  }
+  std::erase_if(tables, [&](const auto& table) { return names.count(table.first) == 0; });
+  if (names.empty()) return absl::OkStatus();
+  // Any socket of the family will do; a raw one would need one more right.
+  const os::UniqueFd fd(socket(family.domain, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+  if (!fd) return os::ErrnoStatus(errno, absl::StrCat("open a socket for ", family.command));
+  for (const std::string& name : names) {
+    if (absl::Status status = ReadLegacyTable(fd.get(), family, name, tables); !status.ok()) {
+      return status;
+    }
+  }
+  return absl::OkStatus();
+}
+
+struct Device {
+  std::string name;
+  bool pod = false;
+  bool filters = false;  // has a clsact or ingress discipline
+};
+using Devices = std::map<int, Device>;  // by ifindex
+
+// Their names, and those that are ports of Open vSwitch.
+absl::Status ReadLinks(Netlink& netlink, Devices& devices, Findings& findings) {
+  Request<ifinfomsg> request(RTM_GETLINK);
+  return netlink.Dump(request.header(), [&](const nlmsghdr* message) {
+    const Attributes<IFLA_LINKINFO + 1> link(message, sizeof(ifinfomsg));
+    const auto* fixed = Fixed<ifinfomsg>(message);
+    const auto device = fixed ? devices.find(fixed->ifi_index) : devices.end();
+    if (device == devices.end()) return;
+    device->second.name = Text(link[IFLA_IFNAME]);
+    const Attributes<IFLA_INFO_SLAVE_KIND + 1> kind(link[IFLA_LINKINFO]);
+    if (device->second.pod && Text(kind[IFLA_INFO_SLAVE_KIND]) == "openvswitch") {
+      findings.Add(absl::StrCat(Shown(device->second.name), " is a port of Open vSwitch"),
+                   "its flows hold the policy");
+    }
+  });
+}
+
+absl::Status ReadQdiscs(Netlink& netlink, Devices& devices, Findings& findings) {
+  Request<tcmsg> request(RTM_GETQDISC);
+  return netlink.Dump(request.header(), [&](const nlmsghdr* message) {
+    const Attributes<TCA_KIND + 1> qdisc(message, sizeof(tcmsg));
+    const auto* fixed = Fixed<tcmsg>(message);
+    const auto found = fixed ? devices.find(fixed->tcm_ifindex) : devices.end();
+    if (found == devices.end()) return;
+    Device& device = found->second;
+    const std::string_view kind = Text(qdisc[TCA_KIND]);
+    if (kind == "clsact" || kind == "ingress") device.filters = true;
+    // On an uplink they see our packets like all others.
+    if (device.pod && std::find(std::begin(kHarmlessQdiscs), std::end(kHarmlessQdiscs), kind) ==
+                          std::end(kHarmlessQdiscs)) {
+      findings.Add(absl::StrCat("qdisc ", Shown(kind), " on ", Shown(device.name)),
+                   "it limits what goes to the pod");
+    }
+  });
+}
+
+struct Direction {
+  const char* name;
+  uint32_t parent;
+  bpf_attach_type tcx;
+};
+// BPF_TCX_INGRESS and BPF_TCX_EGRESS; Debian 12's headers are older than they are.
+constexpr Direction kDirections[] = {
+    {"ingress", TC_H_MAKE(TC_H_CLSACT, TC_H_MIN_INGRESS), static_cast<bpf_attach_type>(46)},
+    {"egress", TC_H_MAKE(TC_H_CLSACT, TC_H_MIN_EGRESS), static_cast<bpf_attach_type>(47)},
+};
+
+bool IsOurName(std::string_view name) {
+  constexpr std::string_view kOurs = "waggle_";
+  return name.substr(0, kOurs.size()) == kOurs;
+}
+
+// The name by which a program is a stranger's; empty: it is ours, or gone.
+std::string StrangerById(uint32_t id, const PolicyScope& scope) {
+  if (std::find(scope.own_programs.begin(), scope.own_programs.end(), id) !=
+      scope.own_programs.end()) {
+    return {};
+  }
+  const std::string number = absl::StrCat("program ", id);
+  const os::UniqueFd program(bpf_prog_get_fd_by_id(id));
+  if (!program) return errno == ENOENT ? std::string() : number;
+  bpf_prog_info info{};
+  uint32_t length = sizeof(info);
+  if (bpf_obj_get_info_by_fd(program.get(), &info, &length) != 0) return number;
+  const std::string_view name(info.name, strnlen(info.name, sizeof(info.name)));
+  if (IsOurName(name)) return {};
+  return name.empty() ? number : absl::StrCat("program ", Shown(name));
+}
+
+absl::Status ReadTcx(int ifindex, const Device& device, const Direction& direction,
+                     const PolicyScope& scope, Findings& findings) {
+  std::vector<uint32_t> ids(16);
+  uint32_t count = static_cast<uint32_t>(ids.size());
+  while (bpf_prog_query(ifindex, direction.tcx, 0, nullptr, ids.data(), &count) != 0) {
+    // Before 6.6 there is no tcx; the device may be gone.
+    if (errno == EINVAL || errno == ENODEV) return absl::OkStatus();
+    if (errno != ENOSPC || count <= ids.size()) {
+      return os::ErrnoStatus(errno, absl::StrCat("ask for the tcx programs of ", device.name));
+    }
+    ids.resize(count);
+  }
+  ids.resize(std::min<size_t>(count, ids.size()));
+  for (const uint32_t id : ids) {
+    if (const std::string name = StrangerById(id, scope); !name.empty()) {
+      findings.Add(absl::StrCat(name, " at tcx ", direction.name, " of ", Shown(device.name)),
+                   std::string(kStrangers));
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ReadFilters(Netlink& netlink, int ifindex, const Device& device,
+                         const Direction& direction, const PolicyScope& scope, Findings& findings) {
+  Request<tcmsg> request(RTM_GETTFILTER);
+  request->tcm_ifindex = ifindex;
+  request->tcm_parent = direction.parent;
+  const absl::Status status = netlink.Dump(request.header(), [&](const nlmsghdr* message) {
+    if (message->nlmsg_type != RTM_NEWTFILTER) return;
+    const Attributes<TCA_OPTIONS + 1> filter(message, sizeof(tcmsg));
+    if (!filter[TCA_OPTIONS]) return;  // a class of filters, without one in it
+    const std::string_view kind = Text(filter[TCA_KIND]);
+    std::string_view name;
+    if (kind == "bpf") {
+      const Attributes<TCA_BPF_ID + 1> bpf(filter[TCA_OPTIONS]);
+      name = Text(bpf[TCA_BPF_NAME]);
+      if (IsOurName(name)) return;
+      const nlattr* id = bpf[TCA_BPF_ID];
+      if (id && mnl_attr_validate(id, MNL_TYPE_U32) >= 0 &&
+          StrangerById(mnl_attr_get_u32(id), scope).empty()) {
+        return;
+      }
+    }
+    findings.Add(absl::StrCat("filter ", Shown(kind), name.empty() ? "" : " ", Shown(name),
+                              " at tc ", direction.name, " of ", Shown(device.name)),
+                 std::string(kStrangers));
+  });
+  // The device, or its discipline, went meanwhile.
+  const int error = netlink.error();
+  if (error == EINVAL || error == ENOENT || error == ENODEV) return absl::OkStatus();
+  return Annotate(status, absl::StrCat("read the tc filters of ", device.name));
+}
+
+absl::Status ReadDevices(const PolicyScope& scope, const std::optional<NftState>& nft,
+                         Findings& findings) {
+  Devices devices;
+  for (const int ifindex : scope.uplinks)
+    devices[ifindex];
+  for (const int ifindex : scope.pods)
+    devices[ifindex].pod = true;
+  if (devices.empty()) return absl::OkStatus();
+  absl::StatusOr<Netlink> netlink = Netlink::Open(NETLINK_ROUTE);
+  if (!netlink.ok()) return netlink.status();
+  if (absl::Status status = ReadLinks(*netlink, devices, findings); !status.ok()) {
+    return Annotate(status, "read the devices");
+  }
+  std::erase_if(devices, [](const auto& device) { return device.second.name.empty(); });
+  if (absl::Status status = ReadQdiscs(*netlink, devices, findings); !status.ok()) {
+    return Annotate(status, "read the queueing disciplines");
+  }
+  for (const auto& [ifindex, device] : devices) {
+    if (nft) {
+      if (const auto chain = nft->bound.find(device.name); chain != nft->bound.end()) {
+        findings.Add(absl::StrCat(chain->second, " on device ", Shown(device.name)),
+                     "other people's rules must see the packets");
+      }
+    }
+    for (const Direction& direction : kDirections) {
+      // What leaves by an uplink meets the programs at its egress, whoever sends it there.
+      if (!device.pod && &direction != &kDirections[0]) continue;
+      absl::Status status = ReadTcx(ifindex, device, direction, scope, findings);
+      if (status.ok() && device.filters) {
+        status = ReadFilters(*netlink, ifindex, device, direction, scope, findings);
+      }
+      if (!status.ok()) return status;
+    }
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+struct PolicyEngineFinder::Memory {
+  std::optional<NftState> nft;
+  std::map<std::string, LegacyTable> legacy[std::size(kLegacyFamilies)];
+};
+
+PolicyEngineFinder::PolicyEngineFinder() : memory_(std::make_unique<Memory>()) {}
+PolicyEngineFinder::~PolicyEngineFinder() = default;
+
+absl::StatusOr<std::vector<PolicyEngine>> PolicyEngineFinder::Find(const PolicyScope& scope) {
+  Findings findings;
+  if (absl::Status status = ReadNftables(memory_->nft); !status.ok()) {
+    return Annotate(status, "read the chains of nftables");
+  }
+  if (memory_->nft) findings.Add(memory_->nft->engines);
+  for (size_t i = 0; i < std::size(kLegacyFamilies); ++i) {
+    if (absl::Status status = ReadLegacy(kLegacyFamilies[i], memory_->legacy[i]); !status.ok()) {
+      return Annotate(status, "read the chains of iptables-legacy");
+    }
+    for (const auto& [name, table] : memory_->legacy[i])
+      findings.Add(table.engines);
+  }
+  if (absl::Status status = ReadDevices(scope, memory_->nft, findings); !status.ok()) {
+    return status;
+  }
+  return findings.Take();
+}
+
+absl::StatusOr<std::vector<PolicyEngine>> FindPolicyEngines(const PolicyScope& scope) {
+  return PolicyEngineFinder().Find(scope);
+}
+
+ForwardingChoice ChooseForwarding(waggle_forwarding asked,
+                                  const absl::StatusOr<std::vector<PolicyEngine>>& found) {
+  ForwardingChoice choice;
+  const auto first = [&] {
+    std::string text = absl::StrCat(found->front().where, ": ", found->front().why);
+    if (found->size() > 1) absl::StrAppend(&text, " (and ", found->size() - 1, " more)");
+    return text;
+  };
+  if (asked == WAGGLE_FORWARDING_REDIRECT) {
+    choice.forwarding = WAGGLE_FORWARDING_REDIRECT;
+    choice.reason = "as asked";
+    if (found.ok() && !found->empty()) absl::StrAppend(&choice.reason, ", although ", first());
+  } else if (asked == WAGGLE_FORWARDING_STACK) {
+    choice.reason = "as asked";
+  } else if (!found.ok()) {
+    choice.reason =
+        absl::StrCat("could not look for policy engines: ", std::string(found.status().message()));
+  } else if (found->empty()) {
+    choice.forwarding = WAGGLE_FORWARDING_REDIRECT;
+    choice.reason = "no policy engine found";
+  } else {
+    choice.reason = first();
+  }
+  for (char& c : choice.reason) {
+    if (c < 0x20 || c > 0x7e) c = '?';
+  }
+  if (constexpr size_t kMost = WAGGLE_REASON_LEN - 1; choice.reason.size() > kMost) {
+    choice.reason.resize(kMost);
+    choice.reason.replace(kMost - 3, 3, "...");
+  }
+  return choice;
+}
+
+std::string_view EngineOfChain(std::string_view chain) {
+  return ByPrefix(kChains, chain);
+}
+std::string_view EngineOfTable(std::string_view table) {
+  return ByPrefix(kTables, table);
+}
+
+absl::StatusOr<std::vector<std::string>> LegacyChains(std::span<const uint8_t> entries, bool ipv6) {
+  const size_t fixed = ipv6 ? sizeof(ip6t_entry) : sizeof(ipt_entry);
+  const size_t target_at =
+      ipv6 ? offsetof(ip6t_entry, target_offset) : offsetof(ipt_entry, target_offset);
+  const size_t next_at =
+      ipv6 ? offsetof(ip6t_entry, next_offset) : offsetof(ipt_entry, next_offset);
+  const auto read16 = [&](size_t at) {
+    uint16_t value;
+    std::memcpy(&value, entries.data() + at, sizeof(value));
+    return size_t{value};
+  };
+  constexpr size_t kNameAt = offsetof(xt_entry_target, u.user.name);
+  constexpr size_t kNameMostLegacy = XT_EXTENSION_MAXNAMELEN;
+
+  std::vector<std::string> chains;
+  for (size_t at = 0, next = 0; at < entries.size(); at += next) {
+    const auto damaged = [&](const char* what) {
+      return absl::InvalidArgumentError(absl::StrCat("rule at offset ", at, ": ", what));
+    };
+    const size_t left = entries.size() - at;
+    if (left < fixed) return damaged("cut short");
+    const size_t target = read16(at + target_at);
+    next = read16(at + next_at);
+    if (next > left || next < fixed) return damaged("its length is wrong");
+    if (target < fixed || target + sizeof(xt_entry_target) > next) {
+      return damaged("its target is outside of it");
+    }
+    const auto text = [&](size_t from, size_t most) {
+      const auto* begin = reinterpret_cast<const char*>(entries.data() + from);
+      return std::string_view(begin, strnlen(begin, most));
+    };
+    // A chain begins with a rule that has its name in the place of a target's data.
+    if (text(at + target + kNameAt, kNameMostLegacy) != XT_ERROR_TARGET) continue;
+    const size_t name = target + sizeof(xt_entry_target);
+    const std::string_view chain =
+        text(at + name, std::min<size_t>(next - name, XT_FUNCTION_MAXNAMELEN));
+    // The one named as its target ends the table.
+    if (chain != XT_ERROR_TARGET) chains.emplace_back(chain);
+  }
+  return chains;
+}
+
+}  // namespace waggle::loader

@@ -1,0 +1,89 @@
+// Who else must see the packets of this node's pods? Policy engines filter where the host's
+// stack, or a program on the pod's device, meets the packet; the short way passes by both.
+//
+// Counted are
+//  - chains and tables of engines known by name (Calico, kube-router, Cilium, …), in
+//    nftables (which iptables-nft writes to) and in the tables of iptables-legacy;
+//  - filters and programs of strangers at tc of devices that carry ours: where ours
+//    redirects, theirs is not asked;
+//  - nftables chains bound to such a device, queueing disciplines that limit what goes to a
+//    pod, and pods that are ports of Open vSwitch.
+// Not counted are the host's own firewalls (firewalld, ufw, Docker, bare rules in FORWARD):
+// they guard the node's borders and know no pods, and that the traffic of Services gets
+// past a DROP in FORWARD is what the short way is for. Nor chains that translate or
+// masquerade (KUBE-*, CNI-*, FLANNEL-*, ip-masq-agent).
+#ifndef WAGGLE_LOADER_POLICY_ENGINES_H_
+#define WAGGLE_LOADER_POLICY_ENGINES_H_
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "bpf/abi.h"
+
+namespace waggle::loader {
+
+struct PolicyEngine {
+  std::string where;  // "chain cali-FORWARD in table ip filter"
+  std::string why;    // "Calico's policy must see the packets"
+
+  bool operator==(const PolicyEngine&) const = default;
+};
+
+// Devices whose tc is looked at, in this network namespace.
+struct PolicyScope {
+  std::vector<int> pods;     // ifindexes of the host's sides of pods' veths
+  std::vector<int> uplinks;  // of uplinks and tunnels
+  // Ids of our programs. Those whose name begins with "waggle_" are known as ours where the
+  // process may ask for names (CAP_SYS_ADMIN).
+  std::vector<uint32_t> own_programs;
+};
+
+// Looks for policy engines again and again, and costs little where nothing has changed.
+// One for each network namespace; not for two threads at once.
+class PolicyEngineFinder {
+ public:
+  PolicyEngineFinder();
+  ~PolicyEngineFinder();
+  PolicyEngineFinder(const PolicyEngineFinder&) = delete;
+  PolicyEngineFinder& operator=(const PolicyEngineFinder&) = delete;
+
+  // All that there are in the calling thread's network namespace: one entry for each engine
+  // and kind of place, the same order every time. Devices that went meanwhile are passed
+  // over. An error when something could not be looked at.
+  absl::StatusOr<std::vector<PolicyEngine>> Find(const PolicyScope& scope);
+
+ private:
+  struct Memory;
+  std::unique_ptr<Memory> memory_;
+};
+
+// The same, once.
+absl::StatusOr<std::vector<PolicyEngine>> FindPolicyEngines(const PolicyScope& scope);
+
+struct ForwardingChoice {
+  waggle_forwarding forwarding = WAGGLE_FORWARDING_STACK;  // never AUTO
+  std::string reason;  // shorter than WAGGLE_REASON_LEN; printable
+};
+
+// What to do, and why. `found` matters for AUTO only: redirect where nothing was found, the
+// stack where anything was and where it could not be found out. Pure.
+ForwardingChoice ChooseForwarding(waggle_forwarding asked,
+                                  const absl::StatusOr<std::vector<PolicyEngine>>& found);
+
+// The engine that a chain or a table of this name belongs to; empty: none known. Pure.
+std::string_view EngineOfChain(std::string_view chain);
+std::string_view EngineOfTable(std::string_view table);
+
+// Names of the user-defined chains in what IPT_SO_GET_ENTRIES or IP6T_SO_GET_ENTRIES gave.
+// InvalidArgument, with the offset, for what no kernel would give. Pure.
+absl::StatusOr<std::vector<std::string>> LegacyChains(std::span<const uint8_t> entries, bool ipv6);
+
+}  // namespace waggle::loader
+
+#endif
