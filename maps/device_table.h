@@ -4,7 +4,6 @@
 #define WAGGLE_MAPS_DEVICE_TABLE_H_
 
 #include <cstdint>
-#include <map>
 #include <string_view>
 #include <utility>
 
@@ -12,12 +11,10 @@
 #include "absl/status/statusor.h"
 #include "bpf/abi.h"
 #include "maps/kernel_map_store.h"
+#include "maps/reader.h"
 #include "userspace/os/unique_fd.h"
 
 namespace waggle::maps {
-
-// By ifindex.
-using Devices = std::map<uint32_t, waggle_device>;
 
 // All rows of an open map `devices`.
 absl::StatusOr<Devices> ReadDevices(int fd);

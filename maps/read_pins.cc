@@ -3,11 +3,14 @@
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 
+#include <algorithm>
+#include <array>
 #include <cerrno>
 #include <cstring>
 #include <ctime>
 
 #include "absl/strings/str_cat.h"
+#include "maps/device_table.h"
 #include "maps/kernel_map_store.h"
 #include "maps/layout.h"
 #include "maps/pins.h"
@@ -16,6 +19,17 @@
 
 namespace waggle::maps {
 namespace {
+
+// Pins made before there was a packet path lack them.
+constexpr std::string_view kPacketPathMaps[] = {"flows",   "half_open", "fragments",
+                                                "devices", "settings",  "icmp_budget"};
+// Hashes of which only the number of entries is shown.
+constexpr std::string_view kCounted[] = {"udp_flows", "flows", "half_open", "fragments"};
+
+bool IsPacketPathMap(std::string_view name) {
+  return std::find(std::begin(kPacketPathMaps), std::end(kPacketPathMaps), name) !=
+         std::end(kPacketPathMaps);
+}
 
 uint64_t BoottimeNs() {
   timespec now{};
@@ -64,6 +78,7 @@ absl::StatusOr<KernelView> ReadPins(std::string_view pin_path) {
     const bool mapped = kMaps[i].name == "lists" || kMaps[i].name == "backends";
     absl::StatusOr<os::UniqueFd> fd =
         OpenPin(pin_path, kMaps[i].name, mapped ? Access::kReadWrite : Access::kReadOnly);
+    if (absl::IsNotFound(fd.status()) && IsPacketPathMap(kMaps[i].name)) continue;
     if (!fd.ok()) return fd.status();
     const absl::StatusOr<uint32_t> capacity = MapCapacity(fd->get());
     if (!capacity.ok()) return capacity.status();
@@ -128,11 +143,29 @@ absl::StatusOr<KernelView> ReadPins(std::string_view pin_path) {
         usage_of("backends").used += list.list.count;
     }
   }
-  const absl::StatusOr<uint64_t> flows = CountEntries(fd_of("udp_flows"));
-  if (!flows.ok()) return flows.status();
-  usage_of("udp_flows").used = *flows;
-  usage_of("stats").used = WAGGLE_REASON_COUNT;
-  usage_of("agent").used = 1;
+  if (const int fd = fd_of("settings"); fd >= 0) {
+    const absl::StatusOr<waggle_settings> settings = ReadSettings(fd);
+    if (!settings.ok()) return settings.status();
+    view.settings = *settings;
+  }
+  if (const int fd = fd_of("devices"); fd >= 0) {
+    absl::StatusOr<Devices> devices = ReadDevices(fd);
+    if (!devices.ok()) return devices.status();
+    view.devices = *std::move(devices);
+  }
+  for (MapUsage& usage : view.maps) {
+    if (std::find(std::begin(kCounted), std::end(kCounted), usage.name) != std::end(kCounted)) {
+      const absl::StatusOr<uint64_t> entries = CountEntries(fd_of(usage.name));
+      if (!entries.ok()) return entries.status();
+      usage.used = *entries;
+    }
+    if (usage.name == "devices") usage.used = view.devices.size();
+    // Arrays with a meaning for each row.
+    if (usage.name == "stats" || usage.name == "agent" || usage.name == "settings" ||
+        usage.name == "icmp_budget") {
+      usage.used = usage.max;
+    }
+  }
   return view;
 }
 

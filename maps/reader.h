@@ -4,6 +4,8 @@
 #define WAGGLE_MAPS_READER_H_
 
 #include <cstdint>
+#include <map>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -57,6 +59,9 @@ struct MapUsage {
   uint64_t max = 0;  // 0: unbounded (socket storage), `used` unknown then
 };
 
+// The map `devices`, by ifindex.
+using Devices = std::map<uint32_t, waggle_device>;
+
 // All that the CLI shows, from pins alone.
 struct KernelView {
   std::vector<ResolvedService> services;
@@ -65,10 +70,14 @@ struct KernelView {
   bool locked = false;           // a living agent holds the pins
   uint64_t now_boottime_ns = 0;  // to compare with the times in `agent`
   std::vector<uint64_t> stats;   // summed over CPUs, by enum waggle_reason
-  std::vector<MapUsage> maps;
+  std::vector<MapUsage> maps;    // those that are pinned
+  // Of the packet path; none in the pins of a version that had none.
+  std::optional<waggle_settings> settings;  // its text ends in NUL
+  Devices devices;
 };
 
-// NotFound: nothing is pinned there (says what to start). FailedPrecondition: another
+// Pins of an older version of the same layout may lack maps, and counters. NotFound:
+// nothing is pinned there (says what to start). FailedPrecondition: another
 // layout version, or no bpffs. PermissionDenied: no rights. Each names the path.
 absl::StatusOr<KernelView> ReadPins(std::string_view pin_path);
 
