@@ -65,8 +65,9 @@ enum waggle_fate {
 
 /* waggle_backend.flags */
 enum waggle_backend_flag {
-	WAGGLE_BACKEND_LOCAL = 1 << 0,       /* runs on this node */
-	WAGGLE_BACKEND_TERMINATING = 1 << 1, /* serving while terminating: used as no other is left */
+	WAGGLE_BACKEND_LOCAL = 1 << 0, /* runs on this node */
+	WAGGLE_BACKEND_TERMINATING = 1
+				     << 1, /* serving while terminating: used as no other is left */
 };
 
 /* frontends: hash. Key. 20 bytes. */
@@ -154,7 +155,7 @@ enum waggle_udp_direction {
 
 /* udp_flows: LRU hash, written by sendmsg4/6 for unconnected sockets. Key. */
 struct waggle_udp_flow_key {
-	__u64 cookie;     /* socket cookie */
+	__u64 cookie; /* socket cookie */
 	__u8 addr[16];
 	__be16 port_be;
 	__u8 direction;   /* enum waggle_udp_direction */
@@ -163,11 +164,11 @@ struct waggle_udp_flow_key {
 
 /* udp_flows: value. */
 struct waggle_udp_flow {
-	__u64 last_ns;     /* CLOCK_MONOTONIC of the last datagram, to a second; nanoseconds */
+	__u64 last_ns; /* CLOCK_MONOTONIC of the last datagram, to a second; nanoseconds */
 	__u8 addr[16];
 	__be16 port_be;
-	__u8 reserved[2];  /* zero */
-	__u32 tag;         /* waggle_udp_flow_tag(): an LRU element is reused at once */
+	__u8 reserved[2]; /* zero */
+	__u32 tag;        /* waggle_udp_flow_tag(): an LRU element is reused at once */
 } __attribute__((aligned(8)));
 
 /* A flow that was idle for this long is chosen anew, as conntrack's UDP stream timeout. */
@@ -201,16 +202,21 @@ enum waggle_flow_flag {
 	WAGGLE_FLOW_REDIRECT = 1 << 1, /* takes the short way past the host's stack */
 	WAGGLE_FLOW_SOCKET = 1 << 2,   /* was translated at its socket and learned here */
 	WAGGLE_FLOW_HAIRPIN = 1 << 3,  /* client and backend are one pod */
-	WAGGLE_FLOW_DIRECT = 1 << 4,   /* no Service's: had to give its source port to a Service's flow */
+	WAGGLE_FLOW_DIRECT =
+		1 << 4, /* no Service's: had to give its source port to a Service's flow */
 };
 
-/* waggle_flow.state: bits that both entries of a flow get. */
+/*
+ * waggle_flow.state. Each entry holds what its own direction has shown, so that no two
+ * CPUs write one byte; the state of the flow is both together.
+ */
 enum waggle_flow_state {
-	WAGGLE_STATE_REPLIED = 1 << 0,    /* the backend answered */
-	WAGGLE_STATE_ASSURED = 1 << 1,    /* TCP: handshake done; UDP: the client spoke again after an answer */
-	WAGGLE_STATE_CLIENT_FIN = 1 << 2,
-	WAGGLE_STATE_SERVER_FIN = 1 << 3,
-	WAGGLE_STATE_RESET = 1 << 4,
+	WAGGLE_STATE_REPLIED = 1 << 0, /* REPLY: the backend answered */
+	WAGGLE_STATE_ASSURED =
+		1 << 1, /* FORWARD: TCP: handshake done; UDP: spoke again after an answer */
+	WAGGLE_STATE_CLIENT_FIN = 1 << 2, /* FORWARD */
+	WAGGLE_STATE_SERVER_FIN = 1 << 3, /* REPLY */
+	WAGGLE_STATE_RESET = 1 << 4,      /* either */
 };
 
 /* waggle_way.how */
@@ -222,9 +228,9 @@ enum waggle_way_how {
 
 /* Where the packets of one direction leave; loaded and stored as one aligned u64. */
 struct waggle_way {
-	__u32 device; /* ifindex; 0 with STACK */
-	__u16 mtu;    /* of the route, bytes from the IP header on; 0: not known */
-	__u8 how;     /* enum waggle_way_how */
+	__u32 device;  /* ifindex; 0 with STACK */
+	__u16 mtu;     /* of the route, bytes from the IP header on; 0: not known */
+	__u8 how;      /* enum waggle_way_how */
 	__u8 reserved; /* zero */
 } __attribute__((aligned(8)));
 
@@ -233,7 +239,7 @@ struct waggle_way {
  * entry lives, each by one aligned store; all others are constant and covered by `tag`.
  */
 struct waggle_flow {
-	__u64 last_ns;    /* CLOCK_MONOTONIC of this direction's last packet, to a second; in place */
+	__u64 last_ns; /* CLOCK_MONOTONIC of this direction's last packet, to a second; in place */
 	__u64 created_ns; /* CLOCK_MONOTONIC; not in the tag */
 	__u8 new_src[16]; /* what the packet's addresses and ports become */
 	__u8 new_dst[16];
@@ -275,7 +281,7 @@ struct waggle_flow {
 struct waggle_fragment_key {
 	__u8 src[16];
 	__u8 dst[16];
-	__u32 id;         /* identification, as it stands in the packet */
+	__u32 id; /* identification, as it stands in the packet */
 	__u8 protocol;
 	__u8 reserved[3]; /* zero */
 } __attribute__((aligned(8)));
@@ -284,7 +290,7 @@ struct waggle_fragment_key {
 struct waggle_fragment {
 	__be16 src_port_be;
 	__be16 dst_port_be;
-	__u32 check; /* low half of CLOCK_MONOTONIC in seconds when it was made */
+	__u32 tag; /* waggle_fragment_tag(): elements are reused at once */
 } __attribute__((aligned(8)));
 
 enum waggle_role {
@@ -297,12 +303,12 @@ enum waggle_role {
 
 /* devices: hash from ifindex. What carries programs, and bridges. Owner: the agent. */
 struct waggle_device {
-	__u32 role;       /* enum waggle_role */
-	__u32 bridge;     /* ifindex of the bridge that it is a port of; 0: none */
-	__s32 netns_id;   /* POD: id of the pod's network namespace (IFLA_LINK_NETNSID); -1: none */
+	__u32 role;     /* enum waggle_role */
+	__u32 bridge;   /* ifindex of the bridge that it is a port of; 0: none */
+	__s32 netns_id; /* POD: id of the pod's network namespace (IFLA_LINK_NETNSID); -1: none */
 	__u8 bridge_mac[6]; /* MAC of that bridge; zero: none */
-	__u8 layer3;      /* 1: frames have no Ethernet header */
-	__u8 reserved;    /* zero */
+	__u8 layer3;        /* 1: frames have no Ethernet header */
+	__u8 reserved;      /* zero */
 } __attribute__((aligned(4)));
 
 enum waggle_forwarding {
@@ -363,9 +369,11 @@ enum waggle_socket_lb {
 /* waggle_agent.features: what the kernel offers and the programs use. */
 enum waggle_feature {
 	WAGGLE_FEATURE_SET_RETVAL = 1 << 0, /* bpf_set_retval() (5.18): exact errno on refusal */
-	WAGGLE_FEATURE_MPTCP_SOCK = 1 << 1, /* bpf_skc_to_mptcp_sock() (5.19): getpeername() of MPTCP */
-	WAGGLE_FEATURE_SKIP_NEIGH = 1 << 2, /* BPF_FIB_LOOKUP_SKIP_NEIGH (6.2): the MTU of a route without neighbour */
-	WAGGLE_FEATURE_TCX = 1 << 3,        /* tcx links (6.6) */
+	WAGGLE_FEATURE_MPTCP_SOCK =
+		1 << 1, /* bpf_skc_to_mptcp_sock() (5.19): getpeername() of MPTCP */
+	WAGGLE_FEATURE_SKIP_NEIGH =
+		1 << 2, /* BPF_FIB_LOOKUP_SKIP_NEIGH (6.2): the MTU of a route without neighbour */
+	WAGGLE_FEATURE_TCX = 1 << 3, /* tcx links (6.6) */
 };
 
 /*
@@ -373,19 +381,19 @@ enum waggle_feature {
  * CLI works from pins alone. Times are CLOCK_BOOTTIME nanoseconds.
  */
 struct waggle_agent {
-	__u32 layout_version; /* WAGGLE_LAYOUT_VERSION; first field for ever */
-	__u32 pid;            /* in the agent's own pid namespace */
-	__u32 state;          /* enum waggle_agent_state */
-	__u32 socket_lb;      /* enum waggle_socket_lb */
-	__u32 features;       /* enum waggle_feature */
-	__u32 services_left_out; /* Services that are not, or not wholly, programmed */
-	__u32 problems;       /* problems in force, of every kind */
+	__u32 layout_version;     /* WAGGLE_LAYOUT_VERSION; first field for ever */
+	__u32 pid;                /* in the agent's own pid namespace */
+	__u32 state;              /* enum waggle_agent_state */
+	__u32 socket_lb;          /* enum waggle_socket_lb */
+	__u32 features;           /* enum waggle_feature */
+	__u32 services_left_out;  /* Services that are not, or not wholly, programmed */
+	__u32 problems;           /* problems in force, of every kind */
 	__u32 sources_incomplete; /* 1: a source never gave a complete list; nothing is removed */
 	__u64 started_ns;
-	__u64 heartbeat_ns;   /* about once a second while the agent lives */
-	__u64 ready_ns;       /* when everything known was first programmed */
-	__u64 node_netns;     /* network namespace cookie of the node */
-	__u64 cgroup_id;      /* cgroup that the programs are attached to */
+	__u64 heartbeat_ns; /* about once a second while the agent lives */
+	__u64 ready_ns;     /* when everything known was first programmed */
+	__u64 node_netns;   /* network namespace cookie of the node */
+	__u64 cgroup_id;    /* cgroup that the programs are attached to */
 	/* Work done since the agent started. */
 	__u64 events;            /* object changes taken from sources */
 	__u64 services_resolved; /* times that resolve() ran */
@@ -436,8 +444,8 @@ static inline __u32 waggle_frontend_tag(const struct waggle_frontend_key *key, _
 }
 
 /* The same for a row of udp_flows; last_ns is left out, as it is written in place. */
-static inline __u32 waggle_udp_flow_tag(const struct waggle_udp_flow_key *key,
-					const __u8 addr[16], __be16 port_be)
+static inline __u32 waggle_udp_flow_tag(const struct waggle_udp_flow_key *key, const __u8 addr[16],
+					__be16 port_be)
 {
 	__u64 a, b, c, d, h;
 
@@ -455,7 +463,8 @@ static inline __u32 waggle_udp_flow_tag(const struct waggle_udp_flow_key *key,
 }
 
 /* The same for an entry of flows or half_open: all that is constant. */
-static inline __u32 waggle_flow_tag(const struct waggle_flow_key *key, const struct waggle_flow *flow)
+static inline __u32 waggle_flow_tag(const struct waggle_flow_key *key,
+				    const struct waggle_flow *flow)
 {
 	__u64 a[4], b[4], ports, rest, h;
 
@@ -473,6 +482,17 @@ static inline __u32 waggle_flow_tag(const struct waggle_flow_key *key, const str
 	h = (h ^ (h >> 32) ^ b[3]) * 0x165667b19e3779f9ULL;
 	h = (h ^ (h >> 29) ^ rest) * 0x9e3779b97f4a7c15ULL;
 	h = (h ^ (h >> 32) ^ ((__u64)flow->slot << 32 | flow->ifindex)) * 0xc2b2ae3d27d4eb4fULL;
+	return (__u32)(h >> 32);
+}
+
+static inline __u32 waggle_fragment_tag(const struct waggle_fragment_key *key)
+{
+	__u64 a[4], h;
+
+	__builtin_memcpy(a, key->src, 32);
+	h = (a[0] ^ a[2] ^ key->id) * 0x9e3779b97f4a7c15ULL;
+	h = (h ^ (h >> 32) ^ a[1]) * 0xc2b2ae3d27d4eb4fULL;
+	h = (h ^ (h >> 29) ^ a[3] ^ key->protocol) * 0x165667b19e3779f9ULL;
 	return (__u32)(h >> 32);
 }
 
@@ -504,7 +524,8 @@ static inline __u64 waggle_flow_lifetime_ns(__u8 protocol, __u8 state)
 	else if (state & WAGGLE_STATE_ASSURED)
 		seconds = WAGGLE_TCP_ESTABLISHED_S;
 	else
-		seconds = state & WAGGLE_STATE_REPLIED ? WAGGLE_TCP_SYN_RECV_S : WAGGLE_TCP_SYN_SENT_S;
+		seconds = state & WAGGLE_STATE_REPLIED ? WAGGLE_TCP_SYN_RECV_S
+						       : WAGGLE_TCP_SYN_SENT_S;
 	return seconds * 1000 * 1000 * 1000;
 }
 

@@ -1,39 +1,717 @@
 // SPDX-License-Identifier: (GPL-2.0-only OR BSD-3-Clause)
 /*
  * Translation of packets at tc: of those that no socket hook has seen, and the short way
- * past the host's stack for all that belong to a Service.
+ * past the host's stack for all that belong to a Service. What is not ours leaves as it
+ * came, with TC_ACT_UNSPEC, so that other people's programs go on running.
+ *
+ * docs/life_of_a_packet.md tells it in order.
  */
 #include <linux/bpf.h>
 #include <linux/pkt_cls.h>
 #include <bpf/bpf_helpers.h>
 
 #include "config.bpf.h"
-#include "maps.bpf.h"
+#include "create_flow.bpf.h"
+#include "refuse.bpf.h"
+#include "route.bpf.h"
+#include "udp_flow.bpf.h"
 
-/* From a pod: ingress of the host's side of its veth. */
+/* Where a program stands. Constants: each program is compiled for its own. */
+enum hook {
+	HOOK_POD_IN,  /* from a pod */
+	HOOK_POD_OUT, /* to a pod, out of the host's stack */
+	HOOK_NET_IN,  /* from another node */
+};
+
+static __always_inline struct waggle_settings *read_settings(void)
+{
+	__u32 zero = 0;
+	struct waggle_settings *row = bpf_map_lookup_elem(&settings, &zero);
+
+	if (!row)
+		count_reason(WAGGLE_REASON_SETTINGS_MISSING);
+	return row;
+}
+
+static __always_inline int device_lives(__u32 ifindex)
+{
+	return bpf_map_lookup_elem(&devices, &ifindex) != NULL;
+}
+
+static __always_inline int drop(__u32 reason)
+{
+	count_reason(reason);
+	return TC_ACT_SHOT;
+}
+
+static __always_inline void addresses_of(const struct waggle_flow *flow, struct addresses *to)
+{
+	__builtin_memcpy(to->src, flow->new_src, 32);
+	to->src_port_be = flow->new_src_port_be;
+	to->dst_port_be = flow->new_dst_port_be;
+}
+
+/* Where MACs are, if there are any. */
+static __always_inline __u32 link_header(const struct packet *p)
+{
+	return p->l3 ? ETH_HLEN : 0;
+}
+
+/*
+ * work->way becomes the way of packets of this flow's direction; looked up anew when the
+ * last time was a second ago.
+ */
+static __always_inline void current_way(struct __sk_buff *skb, struct work *w,
+					struct waggle_flow *flow)
+{
+	w->way = load_way(flow);
+	if ((__s64)(w->now_ns - *(volatile __u64 *)&flow->routed_ns) <= (__s64)WAGGLE_FLOW_STAMP_NS)
+		return;
+	addresses_of(flow, &w->j.as);
+	w->j.from = routed_from(skb->ifindex);
+	w->j.learned = w->way.how == WAGGLE_WAY_PEER ? w->way.device : 0;
+	waggle_route(skb);
+	if (flow->kind == WAGGLE_FLOW_REPLY) {
+		/* The client is where its packets came from, whatever the routes say by now. */
+		w->way.how = WAGGLE_WAY_PEER;
+		w->way.device = flow->ifindex;
+	}
+	store_way(flow, w->way);
+	*(volatile __u64 *)&flow->routed_ns = w->now_ns;
+}
+
+/* Fills work with what the flow says about the packet: what it becomes, and its way. */
+static __always_inline void take_flow(struct __sk_buff *skb, struct work *w,
+				      struct waggle_flow *flow)
+{
+	struct waggle_way stack = {};
+
+	w->flags = flow->flags;
+	if (flow->flags & WAGGLE_FLOW_REWRITE)
+		addresses_of(flow, &w->to);
+	if (flow->flags & WAGGLE_FLOW_HAIRPIN) {
+		w->way = stack;
+		w->way.how = WAGGLE_WAY_PEER;
+		w->way.device = flow->ifindex;
+	} else if (flow->flags & WAGGLE_FLOW_REDIRECT &&
+		   (flow->kind == WAGGLE_FLOW_REPLY || flow->ifindex == skb->ifindex)) {
+		current_way(skb, w, flow);
+	} else {
+		/* Also what comes from another device than the client's: the stack looks at
+		 * its source. */
+		w->way = stack;
+	}
+}
+
+/* Past the stack. */
+static __always_inline int redirect(struct __sk_buff *skb, const struct packet *p,
+				    struct waggle_way way)
+{
+	if (way.how == WAGGLE_WAY_PEER) {
+		/* A bridge port may be handed frames for other MACs than the host's. */
+		bpf_skb_change_type(skb, 0 /* PACKET_HOST */);
+		return bpf_redirect_peer(way.device, 0);
+	}
+	if (decrement_ttl(skb, p))
+		return drop(WAGGLE_REASON_REWRITE_FAILED);
+	return bpf_redirect_neigh(way.device, NULL, 0, 0);
+}
+
+/* Rewrites work->p to what take_flow() read, and sends it on its way. */
+static __always_inline int forward(struct __sk_buff *skb, struct work *w)
+{
+	struct packet *p = &w->p;
+
+	if (w->way.how != WAGGLE_WAY_STACK) {
+		if (too_big(skb, p, w->way)) {
+			if (p->whole) {
+				count_reason(WAGGLE_REASON_PACKET_TOO_BIG);
+				return waggle_complain(skb, link_header(p), PACKET_TOO_BIG,
+						       w->way.mtu);
+			}
+			w->way.how = WAGGLE_WAY_STACK; /* which makes fragments of it */
+		}
+		if (w->way.how == WAGGLE_WAY_NEIGH && p->ttl <= 1)
+			w->way.how = WAGGLE_WAY_STACK; /* which says that its time is over */
+	}
+	if (w->flags & WAGGLE_FLOW_REWRITE && waggle_rewrite(skb))
+		return drop(WAGGLE_REASON_REWRITE_FAILED);
+	if (w->way.how == WAGGLE_WAY_STACK)
+		return TC_ACT_UNSPEC;
+	return redirect(skb, p, w->way);
+}
+
+__noinline int waggle_forward(struct __sk_buff *skb)
+{
+	struct work *w = my_work();
+
+	return w ? forward(skb, w) : TC_ACT_UNSPEC;
+}
+
+/* Acknowledges something that the other side may have sent since its first number? A flood
+ * of blind acknowledgements shall not fill `flows`. */
+static __always_inline int plausible_ack(const struct packet *p, const struct waggle_flow *reply)
+{
+	return (p->tcp_flags & TCP_ACK) && (__u32)(p->ack - reply->isn - 1) < (1U << 20);
+}
+
+/* Keeps the flow's state, on a packet of the client's. */
+static __always_inline void follow_client(struct __sk_buff *skb, struct packet *p,
+					  struct waggle_flow *flow, __u64 now_ns)
+{
+	const __u8 closed = WAGGLE_STATE_CLIENT_FIN | WAGGLE_STATE_RESET;
+	int due = idle_ns(flow, now_ns) > (__s64)WAGGLE_FLOW_STAMP_NS;
+
+	if (due)
+		*(volatile __u64 *)&flow->last_ns = now_ns;
+	if (p->fragment == FRAGMENT_LATER)
+		return;
+	if (!(flow->state & WAGGLE_STATE_ASSURED) && !(p->tcp_flags & (TCP_SYN | TCP_RST))) {
+		struct waggle_flow *reply = partner_of(&p->key, flow);
+
+		if (reply && (reply->state & WAGGLE_STATE_REPLIED) &&
+		    (p->protocol == IPPROTO_UDP || plausible_ack(p, reply)))
+			waggle_promote(skb);
+	} else if (due && !(flow->state & closed) && flow->state & WAGGLE_STATE_ASSURED &&
+		   !lookup_in(&flows, &p->key)) {
+		waggle_promote(skb); /* `flows` was full a second ago */
+	}
+	if (p->tcp_flags & (TCP_FIN | TCP_RST))
+		waggle_close(skb);
+}
+
+static __always_inline void follow_backend(struct __sk_buff *skb, struct packet *p,
+					   struct waggle_flow *flow, __u64 now_ns)
+{
+	stamp(flow, now_ns);
+	if (p->fragment == FRAGMENT_LATER)
+		return;
+	if ((p->tcp_flags & (TCP_SYN | TCP_ACK)) == (TCP_SYN | TCP_ACK) && flow->isn != p->seq)
+		*(volatile __u32 *)&flow->isn = p->seq;
+	if (!(flow->state & WAGGLE_STATE_REPLIED) && !(p->tcp_flags & TCP_RST))
+		add_state(flow, WAGGLE_STATE_REPLIED);
+	if (p->tcp_flags & (TCP_FIN | TCP_RST))
+		waggle_close(skb);
+}
+
+static __always_inline struct waggle_frontend_key frontend_of(const struct packet *p)
+{
+	struct waggle_frontend_key key = {};
+
+	__builtin_memcpy(key.addr, p->key.dst, 16);
+	key.port_be = p->key.dst_port_be;
+	key.protocol = p->protocol;
+	key.scope = WAGGLE_SCOPE_INTERNAL;
+	return key;
+}
+
+/*
+ * May a datagram go where the ones before went? Not when that backend left the set, nor,
+ * which is looked at once a second, when the frontend is gone.
+ */
+__noinline int waggle_udp_may_stay(struct __sk_buff *skb)
+{
+	struct waggle_backend *backend;
+	struct work *w = my_work();
+	struct waggle_flow *flow;
+	struct service svc = {};
+
+	if (!w || !skb)
+		return 1;
+	flow = lookup_flow(&w->p.key);
+	if (!flow)
+		return 0;
+	if (list_at(flow->slot, flow->service_id, &svc) || svc.fate != WAGGLE_FATE_FORWARD)
+		return 0;
+	if (idle_ns(flow, w->now_ns) > (__s64)WAGGLE_FLOW_STAMP_NS) {
+		struct waggle_frontend_key key = frontend_of(&w->p);
+
+		if (find_service(&key).service_id != flow->service_id)
+			return 0;
+	}
+	if (flow->place < svc.count) {
+		backend = backend_at(&svc, flow->place);
+		if (backend && same_endpoint(backend->addr, backend->port_be, flow->new_dst,
+					     flow->new_dst_port_be))
+			return 1;
+	}
+	return list_holds(&svc, flow->new_dst, flow->new_dst_port_be);
+}
+
+/* How work->n goes, as far as the packet, the device and the routes tell. */
+static __always_inline void choose_way(struct __sk_buff *skb, struct work *w)
+{
+	struct waggle_settings *row = read_settings();
+	struct newcomer *n = &w->n;
+
+	if (!row || row->forwarding != WAGGLE_FORWARDING_REDIRECT)
+		return;
+	if (!w->p.tagged) {
+		addresses_of(&n->flow, &w->j.as);
+		w->j.from = routed_from(skb->ifindex);
+		w->j.learned = 0;
+		waggle_route(skb);
+		if (w->way.how != WAGGLE_WAY_STACK && waggle_source_fits(skb, w->j.from)) {
+			n->flow.flags |= WAGGLE_FLOW_REDIRECT;
+			n->flow.way = w->way;
+			n->flow.routed_ns = n->now_ns;
+			return;
+		}
+	}
+	count_reason(WAGGLE_REASON_NO_SHORT_WAY);
+}
+
+/* work->n: a flow of the packet, which keeps it as it is. */
+static __always_inline void begin(struct __sk_buff *skb, struct work *w)
+{
+	__u32 ifindex = skb->ifindex;
+	struct waggle_device *device = bpf_map_lookup_elem(&devices, &ifindex);
+	struct newcomer *n = &w->n;
+
+	__builtin_memset(n, 0, sizeof(*n));
+	n->now_ns = w->now_ns;
+	n->netns_id = device ? device->netns_id : -1;
+	n->flow.ifindex = ifindex;
+	__builtin_memcpy(n->flow.new_src, w->p.key.src, 32);
+	n->flow.new_src_port_be = w->p.key.src_port_be;
+	n->flow.new_dst_port_be = w->p.key.dst_port_be;
+}
+
+/* Sends the packet the way of the flow that was just recorded for it. */
+static __always_inline int forward_new(struct __sk_buff *skb, struct work *w)
+{
+	struct waggle_flow *flow = lookup_flow(&w->p.key);
+
+	if (!flow)
+		return drop(WAGGLE_REASON_HALF_OPEN_FULL);
+	take_flow(skb, w, flow);
+	return waggle_forward(skb);
+}
+
+/* The first packet of a connection to a frontend, or a datagram whose backend left. */
+__noinline int waggle_begin_service_flow(struct __sk_buff *skb)
+{
+	struct waggle_backend *backend;
+	struct work *w = my_work();
+	struct newcomer *n;
+	__u32 index;
+	int reason;
+
+	if (!w)
+		return TC_ACT_UNSPEC;
+	n = &w->n;
+	index = random_index(&w->svc);
+	backend = backend_at(&w->svc, index);
+	if (!backend)
+		return TC_ACT_UNSPEC; /* cannot be: the range lies inside the map */
+	begin(skb, w);
+	__builtin_memcpy(n->flow.new_dst, backend->addr, 16);
+	n->flow.new_dst_port_be = backend->port_be;
+	n->flow.flags = WAGGLE_FLOW_REWRITE;
+	n->flow.service_id = w->svc.service_id;
+	n->flow.slot = w->slot;
+	n->flow.place = index;
+	if (same_endpoint(n->flow.new_dst, 0, w->p.key.src, 0)) {
+		/* The pod itself: it must not see its own address as the other side's. The
+		 * Service's address is one that it sends to its gateway, in both families. */
+		n->flow.flags |= WAGGLE_FLOW_HAIRPIN | WAGGLE_FLOW_REDIRECT;
+		__builtin_memcpy(n->flow.new_src, w->p.key.dst, 16);
+	} else {
+		choose_way(skb, w);
+	}
+	reason = waggle_create(skb);
+	if (reason)
+		return drop(reason);
+	count_reason(w->moved ? WAGGLE_REASON_UDP_FLOW_MOVED : WAGGLE_REASON_FLOW_TRANSLATED);
+	return forward_new(skb, w);
+}
+
+/*
+ * Is it a connection that was translated at its socket, which the packet still carries? Fills
+ * the Service in.
+ */
+static __always_inline int is_translated(struct __sk_buff *skb, const struct packet *p,
+					 __u32 *service_id)
+{
+	struct waggle_sock_state *state;
+	struct waggle_udp_flow_key key;
+	struct endpoint backend, frontend;
+	struct bpf_sock *sk = skb->sk;
+	__u64 last_ns;
+
+	if (!sk)
+		return 0;
+	sk = bpf_sk_fullsock(sk);
+	if (!sk)
+		return 0;
+	state = bpf_sk_storage_get(&sock_state, sk, NULL, 0);
+	if (!state)
+		return 0;
+	*service_id = state->service_id;
+	if (state->protocol == p->protocol &&
+	    same_endpoint(p->key.dst, p->key.dst_port_be, state->backend_addr,
+			  state->backend_port_be))
+		return 1;
+	if (p->protocol != IPPROTO_UDP || !(state->flags & WAGGLE_SOCK_UDP_FLOWS))
+		return 0;
+	*service_id = 0; /* udp_flows does not say */
+	__builtin_memcpy(backend.addr, p->key.dst, 16);
+	backend.port_be = p->key.dst_port_be;
+	key = udp_flow_key(bpf_get_socket_cookie(skb), WAGGLE_UDP_REVERSE, &backend);
+	return !udp_flow_find(&key, &frontend, &last_ns) &&
+	       !same_endpoint(frontend.addr, frontend.port_be, backend.addr, backend.port_be);
+}
+
+/* Records the flow of such a connection. 1 when it did. */
+__noinline int waggle_learn(struct __sk_buff *skb)
+{
+	struct work *w = my_work();
+	__u32 service_id = 0;
+	int under_way;
+
+	if (!w || !is_translated(skb, &w->p, &service_id))
+		return 0;
+	begin(skb, w);
+	w->n.flow.flags = WAGGLE_FLOW_SOCKET;
+	w->n.flow.service_id = service_id;
+	under_way = w->p.protocol == IPPROTO_TCP && !(w->p.tcp_flags & TCP_SYN);
+	if (under_way) {
+		/* The client's own socket vouches for it. */
+		w->n.keep_port = 1;
+		w->n.state_of_reply = WAGGLE_STATE_REPLIED;
+	}
+	choose_way(skb, w);
+	if (waggle_create(skb))
+		return 0;
+	count_reason(WAGGLE_REASON_FLOW_LEARNED);
+	if (under_way)
+		waggle_promote(skb);
+	return 1;
+}
+
+/*
+ * Not a Service's packet, from a client that may have a translated flow to the very same
+ * backend from the same port: its answers could not be told from that flow's.
+ */
+__noinline int waggle_step_aside(struct __sk_buff *skb)
+{
+	struct waggle_flow_key key = {};
+	struct work *w = my_work();
+	struct waggle_flow *other;
+	int reason;
+
+	if (!w)
+		return TC_ACT_UNSPEC;
+	__builtin_memcpy(key.src, w->p.key.dst, 16);
+	__builtin_memcpy(key.dst, w->p.key.src, 16);
+	key.src_port_be = w->p.key.dst_port_be;
+	key.dst_port_be = w->p.key.src_port_be;
+	key.protocol = w->p.protocol;
+	other = lookup_flow(&key);
+	if (!other || other->kind != WAGGLE_FLOW_REPLY || !(other->flags & WAGGLE_FLOW_REWRITE))
+		return TC_ACT_UNSPEC;
+	begin(skb, w);
+	if (is_dead(skb, &key, other, &w->n, w->p.v6)) {
+		delete_flow(&key, other);
+		return TC_ACT_UNSPEC;
+	}
+	w->n.flow.flags = WAGGLE_FLOW_DIRECT;
+	reason = waggle_create(skb);
+	if (reason)
+		return drop(reason);
+	return forward_new(skb, w);
+}
+
+/* To a frontend, and of no flow. */
+static __always_inline int on_frontend(struct __sk_buff *skb, struct work *w)
+{
+	struct packet *p = &w->p;
+
+	if (p->protocol == IPPROTO_TCP && (p->tcp_flags & (TCP_SYN | TCP_ACK)) != TCP_SYN) {
+		struct waggle_settings *row = read_settings();
+		__u64 until = row ? *(volatile __u64 *)&row->lost_flows_pass_until_ns : 0;
+
+		if (!until || w->now_ns < until) {
+			count_reason(WAGGLE_REASON_LOST_FLOW_PASSED);
+			return TC_ACT_UNSPEC;
+		}
+		count_reason(WAGGLE_REASON_LOST_FLOW_REFUSED);
+		return waggle_refuse_tcp(skb, link_header(p));
+	}
+	if (w->svc.fate == WAGGLE_FATE_DROP)
+		return drop(WAGGLE_REASON_PACKET_NO_LOCAL);
+	if (w->svc.fate == WAGGLE_FATE_REFUSE) {
+		count_reason(WAGGLE_REASON_PACKET_REFUSED);
+		if (p->protocol == IPPROTO_TCP)
+			return waggle_refuse_tcp(skb, link_header(p));
+		return waggle_complain(skb, link_header(p), PORT_UNREACHABLE, 0);
+	}
+	return waggle_begin_service_flow(skb);
+}
+
+/* May this hook undo or forward packets of the flow? Else it leaves them to another one. */
+static __always_inline int is_for(enum hook hook, const struct waggle_flow *flow)
+{
+	if (hook == HOOK_POD_OUT)
+		return flow->kind == WAGGLE_FLOW_REPLY;
+	if (flow->kind == WAGGLE_FLOW_FORWARD)
+		return hook == HOOK_POD_IN;
+	/* In stack forwarding an answer is undone where it leaves for the client: undone
+	 * here it would have come by the wrong device (rp_filter), and conntrack would not
+	 * know it. */
+	return !!(flow->flags & WAGGLE_FLOW_REDIRECT);
+}
+
+/*
+ * An answer in stack forwarding that its pod sends straight over the bridge: it takes the
+ * host's stack, as the question did, so that conntrack sees both directions.
+ */
+static __always_inline int lift_to_stack(struct __sk_buff *skb)
+{
+	__u32 ifindex = skb->ifindex;
+	struct waggle_device *device = bpf_map_lookup_elem(&devices, &ifindex);
+	__u8 mac[6], bridge_mac[6];
+
+	if (!device || !device->bridge)
+		return TC_ACT_UNSPEC;
+	__builtin_memcpy(bridge_mac, device->bridge_mac, 6);
+	if (bpf_skb_load_bytes(skb, 0, mac, 6))
+		return TC_ACT_UNSPEC;
+	if (*(__u32 *)mac == *(__u32 *)bridge_mac &&
+	    *(__u16 *)(mac + 4) == *(__u16 *)(bridge_mac + 4))
+		return TC_ACT_UNSPEC;
+	if (*(__u32 *)bridge_mac == 0 && *(__u16 *)(bridge_mac + 4) == 0)
+		return TC_ACT_UNSPEC;
+	if (bpf_skb_store_bytes(skb, 0, bridge_mac, 6, 0))
+		return drop(WAGGLE_REASON_REWRITE_FAILED);
+	bpf_skb_change_type(skb, 0 /* PACKET_HOST */);
+	return TC_ACT_UNSPEC;
+}
+
+/*
+ * Did this answer come from where the questions go? Past the stack nobody else looks at
+ * the source: another pod, or the wire, could speak in the backend's name. A bridged backend
+ * is reached behind the port that it answers by from then on. Asked again only when an
+ * answer comes by another device than the last one.
+ */
+static __always_inline int is_genuine(struct __sk_buff *skb, struct packet *p,
+				      struct waggle_flow *flow, enum hook hook)
+{
+	__u32 ifindex = skb->ifindex;
+	struct waggle_device *device;
+	struct waggle_flow *partner;
+	struct waggle_way way;
+
+	if (flow->place == ifindex || flow->flags & WAGGLE_FLOW_HAIRPIN)
+		return 1;
+	partner = partner_of(&p->key, flow);
+	if (!partner)
+		return 0;
+	way = load_way(partner);
+	device = bpf_map_lookup_elem(&devices, &ifindex);
+	if (!device)
+		return 0;
+	if (hook == HOOK_NET_IN) {
+		if (way.how != WAGGLE_WAY_NEIGH)
+			return 0;
+	} else if (way.how == WAGGLE_WAY_NEIGH && device->bridge == way.device) {
+		way.how = WAGGLE_WAY_PEER;
+		way.device = ifindex;
+		store_way(partner, way);
+	} else if (way.how != WAGGLE_WAY_PEER || way.device != ifindex) {
+		return 0;
+	}
+	*(volatile __u32 *)&flow->place = ifindex;
+	return 1;
+}
+
+/* Is it an error about a packet of a flow of ours? Then both headers are translated. */
+__noinline int waggle_on_icmp_error(struct __sk_buff *skb, __u32 hook)
+{
+	struct work *w = my_work();
+	struct addresses *inner, *outer;
+	struct packet *p, *quoted;
+	struct waggle_flow *flow;
+	__u32 checksum;
+	__be16 was[2], is[2];
+	__s64 diff = 0;
+
+	if (!w)
+		return TC_ACT_UNSPEC;
+	p = &w->p;
+	quoted = &w->quoted;
+	inner = &w->quoted_to;
+	outer = &w->to;
+	checksum = p->l4 + 2;
+	__builtin_memset(quoted, 0, sizeof(*quoted));
+	quoted->v6 = p->v6;
+	quoted->l3 = p->l4 + 8;
+	if (parse_ip(skb, quoted, PARSE_QUOTED))
+		return TC_ACT_UNSPEC;
+	/* A packet of the other direction than the one that is complained about. */
+	__builtin_memset(&w->key, 0, sizeof(w->key));
+	__builtin_memcpy(w->key.src, quoted->key.dst, 16);
+	__builtin_memcpy(w->key.dst, quoted->key.src, 16);
+	w->key.src_port_be = quoted->key.dst_port_be;
+	w->key.dst_port_be = quoted->key.src_port_be;
+	w->key.protocol = quoted->protocol;
+	flow = find_flow(&w->key, w->now_ns);
+	if (!flow || !is_for(hook, flow))
+		return TC_ACT_UNSPEC;
+	take_flow(skb, w, flow);
+	if (hook == HOOK_POD_OUT || (w->way.how == WAGGLE_WAY_NEIGH && p->ttl <= 1))
+		w->way.how = WAGGLE_WAY_STACK;
+	if (!(w->flags & WAGGLE_FLOW_REWRITE))
+		goto send;
+
+	/* As the receiver of the error sent it. */
+	__builtin_memcpy(inner->src, flow->new_dst, 16);
+	__builtin_memcpy(inner->dst, flow->new_src, 16);
+	inner->src_port_be = flow->new_dst_port_be;
+	inner->dst_port_be = flow->new_src_port_be;
+	__builtin_memcpy(outer->src, p->key.src, 32);
+	if (same_endpoint(p->key.src, 0, quoted->key.dst, 0))
+		__builtin_memcpy(outer->src, inner->dst, 16); /* from the other side itself */
+	if (same_endpoint(p->key.dst, 0, quoted->key.src, 0))
+		__builtin_memcpy(outer->dst, inner->src, 16);
+
+	/*
+	 * The quoted header: what its own checksum takes back is no change to the sum of
+	 * the error. The quoted L4 checksum stays; nobody can check it, as the data that it
+	 * covers is not there.
+	 */
+	was[0] = quoted->key.src_port_be;
+	was[1] = quoted->key.dst_port_be;
+	is[0] = inner->src_port_be;
+	is[1] = inner->dst_port_be;
+	diff = bpf_csum_diff((__be32 *)was, 4, (__be32 *)is, 4, 0);
+	if (p->v6)
+		diff = bpf_csum_diff((__be32 *)quoted->key.src, 32, (__be32 *)inner->src, 32, diff);
+	if (rewrite_addresses(skb, quoted, inner, 0, 0) ||
+	    bpf_skb_store_bytes(skb, quoted->l4, is, 4, p->v6 ? BPF_F_RECOMPUTE_CSUM : 0) ||
+	    bpf_l4_csum_replace(skb, checksum, 0, diff, 0) ||
+	    rewrite_addresses(skb, p, outer, p->v6 ? checksum : 0, 0))
+		return drop(WAGGLE_REASON_REWRITE_FAILED);
+send:
+	count_reason(WAGGLE_REASON_ICMP_TRANSLATED);
+	if (w->way.how == WAGGLE_WAY_STACK)
+		return TC_ACT_UNSPEC;
+	return redirect(skb, p, w->way);
+}
+
+/* Reads the frame into work->p. 0: TCP, UDP or an ICMP message. */
+__noinline int waggle_parse(struct __sk_buff *skb, __u32 l2)
+{
+	struct work *w = my_work();
+
+	if (!w)
+		return -1;
+	__builtin_memset(&w->p, 0, sizeof(w->p));
+	return parse_frame(skb, &w->p, l2);
+}
+
+/* A packet that no known flow claims, from a pod. */
+static __always_inline int on_stranger(struct __sk_buff *skb, struct work *w)
+{
+	struct waggle_frontend_key key = frontend_of(&w->p);
+	struct packet *p = &w->p;
+
+	if (skb->sk && waggle_learn(skb))
+		return forward_new(skb, w);
+	w->svc = find_service_at(&key, &w->slot);
+	if (w->svc.fate != WAGGLE_FATE_NONE)
+		return on_frontend(skb, w);
+	if (p->protocol == IPPROTO_UDP || (p->tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_SYN)
+		return waggle_step_aside(skb);
+	return TC_ACT_UNSPEC;
+}
+
+static __always_inline int on_reply(struct __sk_buff *skb, struct work *w, struct waggle_flow *flow,
+				    enum hook hook)
+{
+	if (!is_for(hook, flow) || (hook != HOOK_POD_OUT && !is_genuine(skb, &w->p, flow, hook)))
+		return hook == HOOK_POD_IN ? lift_to_stack(skb) : TC_ACT_UNSPEC;
+	if (hook == HOOK_POD_OUT) {
+		struct waggle_way stack = {};
+
+		w->way = stack;
+		w->flags = flow->flags;
+		addresses_of(flow, &w->to);
+	} else {
+		take_flow(skb, w, flow);
+	}
+	follow_backend(skb, &w->p, flow, w->now_ns);
+	return waggle_forward(skb);
+}
+
+/* What every program does. `hook` and `l2` (bytes before the IP header) are constants. */
+static __always_inline int on_packet(struct __sk_buff *skb, enum hook hook, __u32 l2)
+{
+	struct work *w = my_work();
+	struct waggle_flow *flow;
+	struct packet *p;
+	int known = 1;
+
+	if (!w || waggle_parse(skb, l2))
+		return TC_ACT_UNSPEC;
+	p = &w->p;
+	w->now_ns = bpf_ktime_get_ns();
+	w->moved = 0;
+	if (p->protocol != IPPROTO_TCP && p->protocol != IPPROTO_UDP)
+		return is_icmp_error(p) ? waggle_on_icmp_error(skb, hook) : TC_ACT_UNSPEC;
+	if (p->fragment && track_fragment(p)) {
+		count_reason(WAGGLE_REASON_FRAGMENT_UNKNOWN);
+		return TC_ACT_UNSPEC;
+	}
+	flow = find_flow(&p->key, w->now_ns);
+	if (flow && flow->kind == WAGGLE_FLOW_REPLY)
+		return on_reply(skb, w, flow, hook);
+	if (hook != HOOK_POD_IN)
+		return TC_ACT_UNSPEC;
+	if (!flow)
+		return on_stranger(skb, w);
+	if ((p->tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_SYN)
+		/* Sent again, or is it a new connection from an old port? */
+		known = flow->isn == p->seq && partner_of(&p->key, flow);
+	else if (p->protocol == IPPROTO_UDP &&
+		 !(flow->flags & (WAGGLE_FLOW_SOCKET | WAGGLE_FLOW_DIRECT)))
+		known = waggle_udp_may_stay(skb);
+	if (known && flow->ifindex != skb->ifindex)
+		known = device_lives(flow->ifindex);
+	if (!known) {
+		w->moved = p->protocol == IPPROTO_UDP;
+		waggle_delete(skb);
+		return on_stranger(skb, w);
+	}
+	take_flow(skb, w, flow);
+	follow_client(skb, p, flow, w->now_ns);
+	return waggle_forward(skb);
+}
+
+/* Ingress of the host's side of a pod's veth. */
 SEC("tc")
 int waggle_pod_in(struct __sk_buff *skb)
 {
-	return waggle_config.packet_path && skb->len == 0 ? TC_ACT_SHOT : TC_ACT_UNSPEC;
+	return on_packet(skb, HOOK_POD_IN, ETH_HLEN);
 }
 
-/* To a pod: egress of the host's side of its veth. */
+/* Egress of the host's side of a pod's veth. */
 SEC("tc")
 int waggle_pod_out(struct __sk_buff *skb)
 {
-	return skb->len == 0 ? TC_ACT_SHOT : TC_ACT_UNSPEC;
+	return on_packet(skb, HOOK_POD_OUT, ETH_HLEN);
 }
 
-/* From other nodes: ingress of an uplink or a tunnel with Ethernet headers. */
+/* Ingress of an uplink or tunnel with Ethernet headers. */
 SEC("tc")
 int waggle_net_in(struct __sk_buff *skb)
 {
-	return skb->len == 0 ? TC_ACT_SHOT : TC_ACT_UNSPEC;
+	return on_packet(skb, HOOK_NET_IN, ETH_HLEN);
 }
 
-/* The same on a device without Ethernet headers. */
+/* The same on a device without. */
 SEC("tc")
 int waggle_net_l3(struct __sk_buff *skb)
 {
-	return skb->len == 0 ? TC_ACT_SHOT : TC_ACT_UNSPEC;
+	return on_packet(skb, HOOK_NET_IN, 0);
 }

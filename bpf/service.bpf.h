@@ -26,10 +26,11 @@ static __always_inline void count_reason(__u32 reason)
 }
 
 /*
- * Is this address a frontend, and which list is in force? One hash lookup, one
+ * Is this address a frontend, and which list is in force, at which slot? One hash lookup, one
  * array lookup. The list word is loaded once, so base and count belong together.
  */
-static __always_inline struct service find_service(const struct waggle_frontend_key *key)
+static __always_inline struct service find_service_at(const struct waggle_frontend_key *key,
+						      __u32 *slot_found)
 {
 	struct service none = {}, found = {};
 	struct waggle_frontend *row = bpf_map_lookup_elem(&frontends, key);
@@ -48,6 +49,7 @@ static __always_inline struct service find_service(const struct waggle_frontend_
 		count_reason(WAGGLE_REASON_STALE_ROW);
 		return none;
 	}
+	*slot_found = slot;
 	list = bpf_map_lookup_elem(&lists, &slot);
 	if (!list) {
 		count_reason(WAGGLE_REASON_DANGLING_SLOT);
@@ -64,6 +66,30 @@ static __always_inline struct service find_service(const struct waggle_frontend_
 	else if (found.fate == WAGGLE_FATE_FORWARD && found.count == 0)
 		found.fate = WAGGLE_FATE_REFUSE;
 	return found;
+}
+
+static __always_inline struct service find_service(const struct waggle_frontend_key *key)
+{
+	__u32 slot;
+
+	return find_service_at(key, &slot);
+}
+
+/* The list in force at a slot, if it is still that Service's. 0, or -1. */
+static __always_inline int list_at(__u32 slot, __u32 service_id, struct service *svc)
+{
+	struct waggle_list *list = bpf_map_lookup_elem(&lists, &slot);
+	__u64 word;
+
+	if (!list || list->service_id != service_id)
+		return -1;
+	word = *(volatile __u64 *)list;
+	svc->base = (__u32)word;
+	svc->count = (__u16)(word >> 32);
+	svc->fate = (__u8)(word >> 48);
+	svc->policy = (__u8)(word >> 56);
+	svc->service_id = service_id;
+	return 0;
 }
 
 static __always_inline struct waggle_backend *backend_at(const struct service *svc, __u32 index)

@@ -129,17 +129,21 @@ static __always_inline struct service service_at(const struct endpoint *at, __u8
 	return find_service(&key);
 }
 
-/* --socket-lb=host leaves pods to the packet path. */
-static __always_inline int may_translate(struct bpf_sock_addr *ctx)
+/* Is it a socket of the node's own network namespace, and so of no pod's? */
+static __always_inline int of_node(struct bpf_sock_addr *ctx)
 {
 	__u64 node_netns = waggle_config.node_netns;
 
-	if (!waggle_config.host_only)
-		return 1;
 	/* Before 5.14 the agent cannot learn the cookie; a real node is the first namespace. */
 	if (!node_netns)
 		node_netns = bpf_get_netns_cookie(NULL);
 	return bpf_get_netns_cookie(ctx) == node_netns;
+}
+
+/* --socket-lb=host leaves pods to the packet path. */
+static __always_inline int may_translate(struct bpf_sock_addr *ctx)
+{
+	return !waggle_config.host_only || of_node(ctx);
 }
 
 /*
@@ -236,6 +240,13 @@ static __always_inline enum verdict on_connect(struct bpf_sock_addr *ctx, struct
 	}
 	frontend = *to;
 	if (svc.fate != WAGGLE_FATE_FORWARD) {
+		if (protocol == IPPROTO_UDP && waggle_config.packet_path && !of_node(ctx)) {
+			/* As with kube-proxy: connect() succeeds and the next call fails; endpoints
+			 * that come later serve the same socket. The packet path sees to both. */
+			count_reason(WAGGLE_REASON_UDP_CONNECT_LEFT);
+			forget_connection(sk);
+			return PROCEED;
+		}
 		*changed = 1;
 		if (!waggle_config.have_set_retval)
 			forget_connection(sk); /* it will be connected to the loopback */

@@ -1,0 +1,213 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-3-Clause) */
+#ifndef WAGGLE_BPF_FLOW_BPF_H
+#define WAGGLE_BPF_FLOW_BPF_H
+/*
+ * The life of a flow. It begins in `half_open`, an LRU hash that a flood may sweep; moves to
+ * `flows`, which never evicts, when its client has shown that it is there; and goes back
+ * to `half_open` when both sides have closed it. At every moment both entries are in one of
+ * the maps, so that a look-up that asks `flows` first, then `half_open`, and a promotion
+ * or a closing at the same time do not miss each other (but for a moment at closing,
+ * which the other order of writes covers).
+ */
+#include <linux/errno.h>
+
+#include "service.bpf.h"
+#include "work.bpf.h"
+
+/* No state of any protocol lives for less. */
+#define SHORTEST_LIFE_NS (WAGGLE_TCP_CLOSED_S * 1000ULL * 1000 * 1000)
+
+static __always_inline struct waggle_flow *lookup_in(void *map, const struct waggle_flow_key *key)
+{
+	struct waggle_flow *flow = bpf_map_lookup_elem(map, key);
+
+	if (flow && flow->tag != waggle_flow_tag(key, flow))
+		return NULL; /* deleted, and another flow's by now */
+	return flow;
+}
+
+/* The entry in either map, alive or not. */
+static __noinline struct waggle_flow *lookup_flow(const struct waggle_flow_key *key)
+{
+	struct waggle_flow *flow = lookup_in(&flows, key);
+
+	return flow ? flow : lookup_in(&half_open, key);
+}
+
+static __always_inline struct waggle_flow *partner_of(const struct waggle_flow_key *key,
+						      const struct waggle_flow *flow)
+{
+	struct waggle_flow_key partner;
+
+	waggle_flow_partner(key, flow, &partner);
+	return lookup_flow(&partner);
+}
+
+/* Signed: another CPU may have stamped the flow after `now_ns` was read. */
+static __always_inline __s64 idle_ns(const struct waggle_flow *flow, __u64 now_ns)
+{
+	return (__s64)(now_ns - *(volatile __u64 *)&flow->last_ns);
+}
+
+/* Has neither direction had a packet for the time that its state gives it? */
+static __noinline int is_over(const struct waggle_flow_key *key, const struct waggle_flow *flow,
+			      __u64 now_ns)
+{
+	struct waggle_flow *partner;
+	__s64 idle = idle_ns(flow, now_ns);
+	__u8 state = flow->state;
+
+	if (idle < (__s64)SHORTEST_LIFE_NS)
+		return 0;
+	partner = partner_of(key, flow);
+	if (partner) {
+		__s64 other = idle_ns(partner, now_ns);
+
+		state |= partner->state;
+		if (other < idle)
+			idle = other;
+	}
+	return idle > (__s64)waggle_flow_lifetime_ns(key->protocol, state);
+}
+
+static __always_inline void delete_flow(const struct waggle_flow_key *key,
+					const struct waggle_flow *flow)
+{
+	struct waggle_flow_key partner;
+
+	waggle_flow_partner(key, flow, &partner);
+	bpf_map_delete_elem(&flows, key);
+	bpf_map_delete_elem(&half_open, key);
+	bpf_map_delete_elem(&flows, &partner);
+	bpf_map_delete_elem(&half_open, &partner);
+}
+
+/* The living flow of this packet; NULL: none. One that is over is deleted. */
+static __always_inline struct waggle_flow *find_flow(const struct waggle_flow_key *key,
+						     __u64 now_ns)
+{
+	struct waggle_flow *flow = lookup_flow(key);
+
+	if (flow && idle_ns(flow, now_ns) > (__s64)SHORTEST_LIFE_NS && is_over(key, flow, now_ns)) {
+		delete_flow(key, flow);
+		return NULL;
+	}
+	return flow;
+}
+
+static __always_inline void stamp(struct waggle_flow *flow, __u64 now_ns)
+{
+	if (idle_ns(flow, now_ns) > (__s64)WAGGLE_FLOW_STAMP_NS)
+		*(volatile __u64 *)&flow->last_ns = now_ns;
+}
+
+static __always_inline void add_state(struct waggle_flow *flow, __u8 bits)
+{
+	if ((flow->state & bits) != bits)
+		*(volatile __u8 *)&flow->state = flow->state | bits;
+}
+
+/*
+ * The client has shown that it is there: out of a flood's reach. When `flows` is full the
+ * flow stays where it is, and works.
+ */
+static __always_inline void promote_flow(const struct waggle_flow_key *key,
+					 struct waggle_flow *flow)
+{
+	struct waggle_flow_key partner_key;
+	struct waggle_flow *partner;
+
+	add_state(flow, WAGGLE_STATE_ASSURED);
+	waggle_flow_partner(key, flow, &partner_key);
+	partner = lookup_in(&half_open, &partner_key);
+	if (!partner)
+		return; /* both are in `flows` already, or evicted */
+	if (bpf_map_update_elem(&flows, &partner_key, partner, BPF_ANY)) {
+		count_reason(WAGGLE_REASON_FLOWS_FULL);
+		return;
+	}
+	if (bpf_map_update_elem(&flows, key, flow, BPF_ANY)) {
+		bpf_map_delete_elem(&flows, &partner_key);
+		count_reason(WAGGLE_REASON_FLOWS_FULL);
+		return;
+	}
+	bpf_map_delete_elem(&half_open, key);
+	bpf_map_delete_elem(&half_open, &partner_key);
+}
+
+/* Closed: what may still come (the last acknowledgement, again) finds it in the LRU. */
+static __always_inline void demote_flow(const struct waggle_flow_key *key, struct waggle_flow *flow)
+{
+	struct waggle_flow_key partner_key;
+	struct waggle_flow *partner;
+
+	waggle_flow_partner(key, flow, &partner_key);
+	if (lookup_in(&flows, key) != flow)
+		return; /* it is in half_open */
+	if (bpf_map_update_elem(&half_open, key, flow, BPF_ANY))
+		return; /* the agent collects it */
+	partner = lookup_in(&flows, &partner_key);
+	if (partner)
+		bpf_map_update_elem(&half_open, &partner_key, partner, BPF_ANY);
+	bpf_map_delete_elem(&flows, key);
+	bpf_map_delete_elem(&flows, &partner_key);
+}
+
+/* The flow of work->p. */
+__noinline int waggle_delete(struct __sk_buff *skb)
+{
+	struct work *w = my_work();
+	struct waggle_flow *flow;
+
+	if (!w || !skb)
+		return -1;
+	flow = lookup_flow(&w->p.key);
+	if (flow)
+		delete_flow(&w->p.key, flow);
+	return 0;
+}
+
+__noinline int waggle_promote(struct __sk_buff *skb)
+{
+	struct work *w = my_work();
+	struct waggle_flow *flow;
+
+	if (!w || !skb)
+		return -1;
+	flow = lookup_flow(&w->p.key);
+	if (flow)
+		promote_flow(&w->p.key, flow);
+	return 0;
+}
+
+/* The packet has FIN or RST. */
+__noinline int waggle_close(struct __sk_buff *skb)
+{
+	struct work *w = my_work();
+	struct waggle_flow *flow, *partner;
+	__u8 own, other, reset;
+
+	if (!w || !skb)
+		return -1;
+	flow = lookup_flow(&w->p.key);
+	if (!flow)
+		return 0;
+	reset = w->p.tcp_flags & TCP_RST;
+	own = flow->kind == WAGGLE_FLOW_FORWARD ? WAGGLE_STATE_CLIENT_FIN : WAGGLE_STATE_SERVER_FIN;
+	other = flow->kind == WAGGLE_FLOW_FORWARD ? WAGGLE_STATE_SERVER_FIN
+						  : WAGGLE_STATE_CLIENT_FIN;
+	if (reset)
+		own = WAGGLE_STATE_RESET;
+	if (flow->state & own)
+		return 0; /* sent again */
+	add_state(flow, own);
+	if (!reset) {
+		partner = partner_of(&w->p.key, flow);
+		if (partner && !(partner->state & other))
+			return 0;
+	}
+	demote_flow(&w->p.key, flow);
+	return 0;
+}
+
+#endif
