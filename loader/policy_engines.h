@@ -2,8 +2,8 @@
 // stack, or a program on the pod's device, meets the packet; the short way passes by both.
 //
 // Counted are
-//  - chains and tables of engines known by name (Calico, kube-router, Cilium, …), in
-//    nftables (which iptables-nft writes to) and in the tables of iptables-legacy;
+//  - chains of engines known by name (Calico, kube-router, Cilium, …) in iptables, be it
+//    iptables-nft or iptables-legacy, and tables that they have in nftables;
 //  - filters and programs of strangers at tc of devices that carry ours: where ours
 //    redirects, theirs is not asked;
 //  - nftables chains bound to such a device, queueing disciplines that limit what goes to a
@@ -71,12 +71,14 @@ struct ForwardingChoice {
   std::string reason;  // shorter than WAGGLE_REASON_LEN; printable
 };
 
-// What to do, and why. `found` matters for AUTO only: redirect where nothing was found, the
-// stack where anything was and where it could not be found out. Pure.
+// What to do, and why. AUTO: redirect where nothing was found, the stack where anything was
+// and where it could not be found out. REDIRECT is done whatever was found; the reason then
+// says what does not see the packets. Pure.
 ForwardingChoice ChooseForwarding(waggle_forwarding asked,
                                   const absl::StatusOr<std::vector<PolicyEngine>>& found);
 
-// The engine that a chain or a table of this name belongs to; empty: none known. Pure.
+// The engine that a chain of this name in iptables, or a table of nftables, belongs to; empty:
+// none that is known. Pure.
 std::string_view EngineOfChain(std::string_view chain);
 std::string_view EngineOfTable(std::string_view table);
 
