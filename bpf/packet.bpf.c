@@ -365,10 +365,14 @@ static __always_inline int is_translated(struct __sk_buff *skb, const struct pac
 /* Records the flow of such a connection. 1 when it did. */
 __noinline int waggle_learn(struct __sk_buff *skb)
 {
+	struct waggle_settings *row = read_settings();
 	struct work *w = my_work();
 	__u32 service_id = 0;
 	int under_way;
 
+	/* The stack needs no help: its own routing made the connection. */
+	if (!row || row->forwarding != WAGGLE_FORWARDING_REDIRECT)
+		return 0;
 	if (!w || !is_translated(skb, &w->p, &service_id))
 		return 0;
 	begin(skb, w);
@@ -630,7 +634,8 @@ static __always_inline int on_reply(struct __sk_buff *skb, struct work *w, struc
 				    enum hook hook)
 {
 	if (!is_for(hook, flow) || (hook != HOOK_POD_OUT && !is_genuine(skb, &w->p, flow, hook)))
-		return hook == HOOK_POD_IN ? lift_to_stack(skb) : TC_ACT_UNSPEC;
+		return hook == HOOK_POD_IN && flow->flags & WAGGLE_FLOW_REWRITE ? lift_to_stack(skb)
+										: TC_ACT_UNSPEC;
 	if (hook == HOOK_POD_OUT) {
 		struct waggle_way stack = {};
 
