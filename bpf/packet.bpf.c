@@ -610,6 +610,9 @@ __noinline int waggle_parse(struct __sk_buff *skb, __u32 l2)
 
 	if (!w)
 		return -1;
+	/* Constants, as the verifier wants to know where it reads. */
+	if (l2 ? !parse_plain(skb, &w->p, ETH_HLEN) : !parse_plain(skb, &w->p, 0))
+		return 0;
 	__builtin_memset(&w->p, 0, sizeof(w->p));
 	return parse_frame(skb, &w->p, l2);
 }

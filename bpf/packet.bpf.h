@@ -43,7 +43,9 @@ struct packet {
 	__u8 fragment; /* enum fragment */
 	__u8 whole;    /* may not be fragmented by a router: DF, or IPv6 */
 	__u8 icmp_type;
-	__u8 tagged; /* has a VLAN tag, wherever */
+	__u8 plain; /* neither options nor extensions nor a fragment: L4 right behind the IP header */
+	__u16 ip_checksum; /* IPv4, of a plain packet */
+	__u8 tagged;       /* has a VLAN tag, wherever */
 };
 
 struct addresses {
@@ -203,10 +205,82 @@ static __always_inline int parse_ip(struct __sk_buff *skb, struct packet *p, enu
 		p->key.dst_port_be = tcp.dest;
 		p->seq = bpf_ntohl(tcp.seq);
 		p->ack = bpf_ntohl(tcp.ack_seq);
-		p->tcp_flags = tcp.fin * TCP_FIN | tcp.syn * TCP_SYN | tcp.rst * TCP_RST |
-			       tcp.ack * TCP_ACK;
+		p->tcp_flags = ((__u8 *)&tcp)[13];
 		p->segment_headers += tcp.doff * 4;
 	}
+	return 0;
+}
+
+/*
+ * Most packets: no tag in the frame, no options, no extensions, no fragment, headers in linear
+ * memory. 0: read; else parse_frame() looks closer.
+ */
+static __always_inline int parse_plain(struct __sk_buff *skb, struct packet *p, __u32 l2)
+{
+	void *data = (void *)(long)skb->data, *data_end = (void *)(long)skb->data_end;
+	__be16 type_be = (__be16)skb->protocol;
+	struct tcphdr *tcp;
+	__be16 *ports;
+
+	p->l3 = l2;
+	p->tagged = !!skb->vlan_present;
+	p->fragment = FRAGMENT_NONE;
+	p->tcp_flags = 0;
+	p->plain = 1;
+	*(__u32 *)&p->key.protocol = 0; /* and what is reserved */
+	if (type_be == bpf_htons(ETH_P_IP)) {
+		struct iphdr *ip = data + l2;
+
+		if (data + l2 + sizeof(*ip) + 8 > data_end)
+			return -1;
+		if (*(__u8 *)ip != 0x45 || ip->frag_off & bpf_htons(0x3fff))
+			return -1;
+		p->v6 = 0;
+		p->l4 = l2 + sizeof(*ip);
+		p->end = l2 + bpf_ntohs(ip->tot_len);
+		p->protocol = ip->protocol;
+		p->ttl = ip->ttl;
+		p->whole = !!(ip->frag_off & bpf_htons(0x4000));
+		p->ip_checksum = ip->check;
+		map_v4(p->key.src, ip->saddr);
+		map_v4(p->key.dst, ip->daddr);
+		tcp = (void *)(ip + 1);
+	} else if (type_be == bpf_htons(ETH_P_IPV6)) {
+		struct ipv6hdr *ip = data + l2;
+
+		if (data + l2 + sizeof(*ip) + 8 > data_end)
+			return -1;
+		if (ip->version != 6)
+			return -1;
+		p->v6 = 1;
+		p->l4 = l2 + sizeof(*ip);
+		p->end = p->l4 + bpf_ntohs(ip->payload_len);
+		p->protocol = ip->nexthdr;
+		p->ttl = ip->hop_limit;
+		p->whole = 1;
+		__builtin_memcpy(p->key.src, &ip->saddr, 16);
+		__builtin_memcpy(p->key.dst, &ip->daddr, 16);
+		tcp = (void *)(ip + 1);
+	} else {
+		return -1;
+	}
+	if (p->end > skb->len || p->l4 + 8 > p->end)
+		return -1;
+	ports = (void *)tcp;
+	p->key.src_port_be = ports[0];
+	p->key.dst_port_be = ports[1];
+	p->key.protocol = p->protocol;
+	p->segment_headers = p->l4 - l2 + 8;
+	if (p->protocol == IPPROTO_UDP)
+		return 0;
+	if (p->protocol != IPPROTO_TCP || (void *)(tcp + 1) > data_end || tcp->doff < 5)
+		return -1;
+	p->segment_headers = p->l4 - l2 + tcp->doff * 4;
+	if (l2 + p->segment_headers > p->end)
+		return -1;
+	p->seq = bpf_ntohl(tcp->seq);
+	p->ack = bpf_ntohl(tcp->ack_seq);
+	p->tcp_flags = ((__u8 *)tcp)[13];
 	return 0;
 }
 

@@ -13,15 +13,6 @@
 #include "rewrite.bpf.h"
 #include "service.bpf.h"
 
-static __always_inline __u16 fold(__u64 sum)
-{
-	sum = (sum & 0xffffffff) + (sum >> 32);
-	sum = (sum & 0xffffffff) + (sum >> 32);
-	sum = (sum & 0xffff) + (sum >> 16);
-	sum = (sum & 0xffff) + (sum >> 16);
-	return (__u16)sum;
-}
-
 /*
  * Does the L4 checksum at `at` wait to be finished? The helper leaves a field alone that does,
  * as ports are covered later. Destroys the field.

@@ -41,6 +41,72 @@ static __always_inline int rewrite_addresses(struct __sk_buff *skb, const struct
 	return bpf_skb_store_bytes(skb, p->l3 + 8, to->src, 32, BPF_F_RECOMPUTE_CSUM);
 }
 
+/* What the change of `words` 32-bit words from *was to *is adds to a ones' complement sum. */
+static __always_inline __u32 difference(const __u32 *was, const __u32 *is, int words)
+{
+	__u64 sum = 0;
+
+	for (int i = 0; i < words; i++)
+		sum += (__u64)is[i] + (__u32)~was[i];
+	sum = (sum & 0xffffffff) + (sum >> 32);
+	return (__u32)(sum + (sum >> 32));
+}
+
+static __always_inline __u16 fold(__u64 sum)
+{
+	sum = (sum & 0xffffffff) + (sum >> 32);
+	sum = (sum & 0xffffffff) + (sum >> 32);
+	sum = (sum & 0xffff) + (sum >> 16);
+	sum = (sum & 0xffff) + (sum >> 16);
+	return (__u16)sum;
+}
+
+/*
+ * The same as rewrite_packet() for a plain packet, which most are: with as few helpers as
+ * can be, since they cost more than all else. Addresses and ports are neighbours there.
+ */
+static __always_inline int rewrite_plain(struct __sk_buff *skb, const struct packet *p,
+					 const struct addresses *to)
+{
+	__u32 checksum = p->l4 + (p->protocol == IPPROTO_TCP ? 16 : 6);
+	__u64 mangled_0 = p->protocol == IPPROTO_UDP ? BPF_F_MARK_MANGLED_0 : 0;
+	__u32 ports_were, ports_are, diff;
+
+	__builtin_memcpy(&ports_were, &p->key.src_port_be, 4);
+	__builtin_memcpy(&ports_are, &to->src_port_be, 4);
+	if (is_v4(p)) {
+		__u32 was[2] = {unmap_v4(p->key.src), unmap_v4(p->key.dst)};
+		struct {
+			__u8 ttl;
+			__u8 protocol;
+			__u16 checksum;
+			__be32 src;
+			__be32 dst;
+			__u32 ports;
+		} head = {p->ttl, p->protocol, 0, unmap_v4(to->src), unmap_v4(to->dst), ports_are};
+
+		diff = difference(was, &head.src, 2);
+		head.checksum = (__u16)~fold((__u64)(__u16)~p->ip_checksum + diff);
+		if (bpf_l4_csum_replace(skb, checksum, 0, diff, BPF_F_PSEUDO_HDR | mangled_0))
+			return -1;
+		if (ports_were != ports_are &&
+		    bpf_l4_csum_replace(skb, checksum, 0, difference(&ports_were, &ports_are, 1),
+					mangled_0))
+			return -1;
+		return bpf_skb_store_bytes(skb, p->l3 + 8, &head, sizeof(head), 0);
+	}
+	diff = difference((const __u32 *)p->key.src, (const __u32 *)to->src, 8);
+	if (bpf_l4_csum_replace(skb, checksum, 0, diff, BPF_F_PSEUDO_HDR | mangled_0) ||
+	    bpf_skb_store_bytes(skb, p->l3 + 8, to->src, 32, BPF_F_RECOMPUTE_CSUM))
+		return -1;
+	if (ports_were == ports_are)
+		return 0;
+	if (bpf_l4_csum_replace(skb, checksum, 0, difference(&ports_were, &ports_are, 1),
+				mangled_0))
+		return -1;
+	return bpf_skb_store_bytes(skb, p->l4, &ports_are, 4, 0);
+}
+
 /* The whole of a packet that is TCP or UDP becomes `to`. 0 or an errno. */
 static __always_inline int rewrite_packet(struct __sk_buff *skb, const struct packet *p,
 					  const struct addresses *to)
@@ -69,7 +135,9 @@ __noinline int waggle_rewrite(struct __sk_buff *skb)
 {
 	struct work *w = my_work();
 
-	return w ? rewrite_packet(skb, &w->p, &w->to) : -1;
+	if (!w)
+		return -1;
+	return w->p.plain ? rewrite_plain(skb, &w->p, &w->to) : rewrite_packet(skb, &w->p, &w->to);
 }
 
 /* As a router does. 0 or an errno. */
