@@ -37,10 +37,6 @@ FlowEntry EntryOf(const HashWalk& walk, uint32_t i) {
   return entry;
 }
 
-bool SameBytes(const waggle_flow& left, const waggle_flow& right) {
-  return std::memcmp(&left, &right, sizeof(left)) == 0;
-}
-
 }  // namespace
 
 FlowCollector::FlowCollector(os::UniqueFd flows, os::UniqueFd half_open)
@@ -101,11 +97,9 @@ absl::Status FlowCollector::Judge(const FlowEntry& seen, uint64_t now_ns) {
   }
   if (!partner) {
     if (idle <= kOrphanNs) return absl::OkStatus();
-    const auto again = ReadFlowEntry(flows_.get(), seen.key);
-    if (!again.ok()) return again.status();
-    if (!*again || !SameBytes((*again)->value, seen.value)) return absl::OkStatus();
-    ++counts_.orphans;
-    return DeleteElement(flows_.get(), &seen.key, kFlows);
+    const absl::StatusOr<bool> removed = Remove(seen);
+    if (removed.ok() && *removed) ++counts_.orphans;
+    return removed.status();
   }
   // The FORWARD entry stands for both, unless it is elsewhere.
   if (reply && partner->in_flows) return absl::OkStatus();
@@ -114,7 +108,7 @@ absl::Status FlowCollector::Judge(const FlowEntry& seen, uint64_t now_ns) {
   };
   if (!over(seen, partner->entry)) return absl::OkStatus();
 
-  // A new flow may have taken the place since.
+  // A new flow may have taken the place since, or take it now.
   const auto again = ReadFlowEntry(flows_.get(), seen.key);
   if (!again.ok()) return again.status();
   const auto partner_again =
@@ -122,11 +116,16 @@ absl::Status FlowCollector::Judge(const FlowEntry& seen, uint64_t now_ns) {
   if (!partner_again.ok()) return partner_again.status();
   if (!*again || !IsFlowEntry(**again)) return absl::OkStatus();
   if (*partner_again && !over(**again, **partner_again)) return absl::OkStatus();
+  absl::StatusOr<bool> removed = Remove(**again);
+  if (!removed.ok() || !*removed) return removed.status();
   ++counts_.expired;
-  absl::Status status = DeleteElement(flows_.get(), &seen.key, kFlows);
   // What stands in `half_open` is evicted there.
-  if (!status.ok() || !partner->in_flows || !*partner_again) return status;
-  return DeleteElement(flows_.get(), &partner->entry.key, kFlows);
+  if (partner->in_flows && *partner_again) removed = Remove(**partner_again);
+  return removed.status();
+}
+
+absl::StatusOr<bool> FlowCollector::Remove(const FlowEntry& entry) {
+  return DeleteIfEqual(flows_.get(), &entry.key, &entry.value, sizeof(entry.value), kFlows);
 }
 
 void FlowCollector::ForgetDevice(uint32_t ifindex, uint64_t now_ns) {

@@ -9,6 +9,7 @@
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "maps/flow_table.h"
 #include "maps/hash_walk.h"
 #include "userspace/os/unique_fd.h"
@@ -52,6 +53,8 @@ class FlowCollector {
 
   absl::Status Collect(uint64_t now_ns, uint32_t budget);
   absl::Status Judge(const FlowEntry& seen, uint64_t now_ns);
+  // From `flows`, if it is unchanged.
+  absl::StatusOr<bool> Remove(const FlowEntry& entry);
   absl::Status Forget();
   absl::Status ForgetIn(HashWalk& walk, int fd, std::string_view name);
   bool HasLeft(const FlowEntry& entry) const;

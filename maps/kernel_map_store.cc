@@ -25,6 +25,9 @@ namespace {
 constexpr size_t kBatchFrom = 8;
 constexpr uint32_t kBatch = 4096;
 
+// The kernel's own error, which has no name in user space: not for this type of map.
+constexpr int kNotSupported = 524;
+
 static_assert(sizeof(waggle_list) % 8 == 0 && sizeof(waggle_backend) % 8 == 0 &&
                   sizeof(waggle_agent) % 8 == 0,
               "the kernel rounds the stride of an array up to 8 bytes");
@@ -104,6 +107,30 @@ absl::Status DeleteElement(int fd, const void* key, std::string_view name) {
     return os::ErrnoStatus(errno, absl::StrCat("delete from map ", std::string(name)));
   }
   return absl::OkStatus();
+}
+
+absl::StatusOr<bool> DeleteIfEqual(int fd, const void* key, const void* value, size_t value_size,
+                                   std::string_view name) {
+  std::vector<char> removed(value_size);
+  if (bpf_map_lookup_and_delete_elem(fd, key, removed.data()) != 0) {
+    if (errno == ENOENT) return false;
+    if (errno != kNotSupported && errno != EINVAL) {
+      return os::ErrnoStatus(errno, absl::StrCat("delete from map ", std::string(name)));
+    }
+    // Before 5.14 there is a gap between looking and deleting.
+    if (bpf_map_lookup_elem(fd, key, removed.data()) != 0 ||
+        std::memcmp(removed.data(), value, value_size) != 0) {
+      return false;
+    }
+    absl::Status status = DeleteElement(fd, key, name);
+    if (!status.ok()) return status;
+    return true;
+  }
+  if (std::memcmp(removed.data(), value, value_size) == 0) return true;
+  absl::Status restored = PutElement(fd, key, removed.data(), name, BPF_NOEXIST);
+  // Something newer may have the place already.
+  if (!restored.ok() && !absl::IsAlreadyExists(restored)) return restored;
+  return false;
 }
 
 absl::StatusOr<ArrayMapping> ArrayMapping::Map(int fd, size_t stride, bool writable,

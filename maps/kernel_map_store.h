@@ -45,6 +45,11 @@ absl::Status PutElement(int fd, const void* key, const void* value, std::string_
 // A key that is not there is no error.
 absl::Status DeleteElement(int fd, const void* key, std::string_view name);
 
+// Removes the element of a hash if it still holds these bytes, and says whether it did. One
+// that has changed is there afterwards, too; a program may miss it for a moment.
+absl::StatusOr<bool> DeleteIfEqual(int fd, const void* key, const void* value, size_t value_size,
+                                   std::string_view name);
+
 // A shared mapping of an array map. Unmaps on destruction.
 class ArrayMapping {
  public:
