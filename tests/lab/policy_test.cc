@@ -1,0 +1,473 @@
+// Policy engines are found by what they really write, and nobody else is taken for one.
+#include "loader/policy_engines.h"
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <fcntl.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <linux/bpf.h>
+#include <linux/capability.h>
+#include <net/if.h>
+#include <sched.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <iterator>
+#include <ostream>
+#include <thread>
+
+#include "absl/strings/str_cat.h"
+#include "loader/features.h"
+#include "tests/lab/kube_proxy.h"
+#include "tests/lab/lab.h"
+
+namespace waggle::lab {
+namespace {
+
+using loader::PolicyEngine;
+using loader::PolicyEngineFinder;
+using loader::PolicyScope;
+using testing::HasSubstr;
+using testing::IsEmpty;
+using testing::Property;
+using testing::SizeIs;
+
+// Debian 12's headers are older than tcx.
+constexpr auto kTcxIngress = static_cast<bpf_attach_type>(46);
+constexpr auto kTcxEgress = static_cast<bpf_attach_type>(47);
+
+// Does something in a network namespace, on a thread of its own.
+void Within(const Place& place, const std::function<void()>& body) {
+  std::thread([&] {
+    const Fd netns(open(("/run/netns/" + place.name()).c_str(), O_RDONLY | O_CLOEXEC));
+    if (setns(netns.get(), CLONE_NEWNET) != 0) Fail("setns " + place.name());
+    body();
+  }).join();
+}
+
+// A program that lets all pass.
+Fd LoadProgram(const char* name) {
+  bpf_insn code[2] = {};
+  code[0].code = BPF_ALU64 | BPF_MOV | BPF_K;
+  code[0].dst_reg = BPF_REG_0;
+  code[0].imm = -1;
+  code[1].code = BPF_JMP | BPF_EXIT;
+  Fd program(
+      bpf_prog_load(BPF_PROG_TYPE_SCHED_CLS, name, "Dual BSD/GPL", code, std::size(code), nullptr));
+  if (!program.valid()) Fail("load a tc program");
+  return program;
+}
+
+class PolicyTest : public testing::Test {
+ protected:
+  PolicyTest()
+      : node_(lab_.AddNode(Cni::kRouted)),
+        pod_(node_.AddPod("pod")),
+        other_(node_.AddPod("other")) {
+    lab_.Connect();
+    libbpf_set_print(nullptr);  // it complains of a clsact that is there already
+  }
+
+  void Must(const Argv& argv) const {
+    const RunResult result = node_.Run(argv);
+    if (!result.ok()) Fail(result.ToString());
+  }
+  unsigned Ifindex(const std::string& device) const {
+    unsigned ifindex = 0;
+    Within(node_, [&] { ifindex = if_nametoindex(device.c_str()); });
+    return ifindex;
+  }
+  PolicyScope Scope() const {
+    return {.pods = {static_cast<int>(Ifindex(pod_.host_device())),
+                     static_cast<int>(Ifindex(other_.host_device()))},
+            .uplinks = {static_cast<int>(Ifindex("eth0"))},
+            .own_programs = own_programs_};
+  }
+  absl::StatusOr<std::vector<PolicyEngine>> Find(PolicyEngineFinder& finder) const {
+    const PolicyScope scope = Scope();
+    absl::StatusOr<std::vector<PolicyEngine>> found;
+    Within(node_, [&] { found = finder.Find(scope); });
+    return found;
+  }
+  absl::StatusOr<std::vector<PolicyEngine>> Find() { return Find(finder_); }
+  // "where: why" of each.
+  std::vector<std::string> Found() {
+    const auto found = Find();
+    EXPECT_TRUE(found.ok()) << found.status();
+    std::vector<std::string> texts;
+    if (!found.ok()) return texts;
+    for (const PolicyEngine& engine : *found)
+      texts.push_back(engine.where + ": " + engine.why);
+    return texts;
+  }
+
+  void AttachTcx(const char* name, const std::string& device, bpf_attach_type direction) {
+    programs_.push_back(LoadProgram(name));
+    const Fd& program = programs_.back();
+    const unsigned ifindex = Ifindex(device);
+    Within(node_, [&] {
+      links_.emplace_back(
+          bpf_link_create(program.get(), static_cast<int>(ifindex), direction, nullptr));
+    });
+    if (!links_.back().valid()) Fail("attach by tcx");
+  }
+  void AttachClsact(const char* name, const std::string& device, bpf_tc_attach_point direction) {
+    programs_.push_back(LoadProgram(name));
+    const Fd& program = programs_.back();
+    const unsigned ifindex = Ifindex(device);
+    Within(node_, [&] {
+      bpf_tc_hook hook{};
+      hook.sz = sizeof(hook);
+      hook.ifindex = static_cast<int>(ifindex);
+      hook.attach_point = direction;
+      bpf_tc_opts options{};
+      options.sz = sizeof(options);
+      options.prog_fd = program.get();
+      const int made = bpf_tc_hook_create(&hook);
+      if ((made != 0 && made != -EEXIST) || bpf_tc_attach(&hook, &options) != 0) {
+        Fail("attach by clsact");
+      }
+    });
+  }
+  static uint32_t IdOf(const Fd& program) {
+    bpf_prog_info info{};
+    uint32_t length = sizeof(info);
+    if (bpf_obj_get_info_by_fd(program.get(), &info, &length) != 0) Fail("ask for a program");
+    return info.id;
+  }
+
+  Lab lab_;
+  Node& node_;
+  Pod& pod_;
+  Pod& other_;
+  PolicyEngineFinder finder_;
+  std::vector<Fd> programs_;
+  std::vector<Fd> links_;
+  std::vector<uint32_t> own_programs_;
+};
+
+TEST_F(PolicyTest, NothingOnABareNode) {
+  EXPECT_THAT(Found(), IsEmpty());
+}
+
+// The neighbours that every node may have, none of which knows a pod.
+TEST_F(PolicyTest, OrdinaryRulesAreNoPolicy) {
+  InstallKubeProxyRules(node_, {.name = "web",
+                                .cluster_ips = {"10.96.0.10", "fd00:96::10"},
+                                .endpoints = {EndpointOf(node_, pod_)}});
+  for (const char* command : {"iptables-nft", "ip6tables-nft", "iptables-legacy"}) {
+    for (const char* chain : {"KUBE-SERVICES", "KUBE-FORWARD", "KUBE-FIREWALL", "DOCKER-USER",
+                              "FLANNEL-FWD", "CNI-FORWARD", "ufw-before-forward"}) {
+      Must({command, "-N", chain});
+      Must({command, "-A", "FORWARD", "-j", chain});
+    }
+    Must({command, "-P", "FORWARD", "DROP"});
+    // In `nat` a name means nothing: it sees no packet but the first.
+    Must({command, "-t", "nat", "-N", "cali-FORWARD"});
+  }
+  node_.Nft(
+      "table inet firewalld {\n  chain filter_FORWARD {\n"
+      "    type filter hook forward priority 10; policy drop;\n"
+      "    ct state established,related accept\n  }\n}\n"
+      "table bridge filter {\n  chain FORWARD {\n"
+      "    type filter hook forward priority 0;\n  }\n}\n"
+      "table netdev mine {\n  chain in {\n"
+      "    type filter hook ingress device lo priority 0;\n  }\n}\n");
+  Must({"tc", "qdisc", "add", "dev", pod_.host_device(), "root", "pfifo_fast"});
+  Must({"tc", "qdisc", "add", "dev", pod_.host_device(), "clsact"});
+  Must({"tc", "qdisc", "add", "dev", "eth0", "root", "tbf", "rate", "1gbit", "burst", "100k",
+        "latency", "50ms"});
+  EXPECT_THAT(Found(), IsEmpty());
+}
+
+TEST_F(PolicyTest, OurOwnProgramsAreNoStrangers) {
+  AttachTcx("waggle_pod_in", pod_.host_device(), kTcxIngress);
+  AttachTcx("waggle_pod_out", pod_.host_device(), kTcxEgress);
+  AttachClsact("waggle_pod_in", other_.host_device(), BPF_TC_INGRESS);
+  AttachClsact("waggle_pod_out", other_.host_device(), BPF_TC_EGRESS);
+  AttachTcx("waggle_net_in", "eth0", kTcxIngress);
+  EXPECT_THAT(Found(), IsEmpty());
+  // Known by its id, whatever its name.
+  AttachTcx("renamed", pod_.host_device(), kTcxIngress);
+  EXPECT_THAT(Found(), SizeIs(1));
+  own_programs_.push_back(IdOf(programs_.back()));
+  EXPECT_THAT(Found(), IsEmpty());
+}
+
+// What leaves by an uplink meets the programs there.
+TEST_F(PolicyTest, AnUplinksEgressSeesAll) {
+  AttachTcx("stranger", "eth0", kTcxEgress);
+  AttachClsact("stranger", "eth0", BPF_TC_EGRESS);
+  EXPECT_THAT(Found(), IsEmpty());
+}
+
+TEST_F(PolicyTest, DevicesThatAreNotOursMayCarryAnything) {
+  node_.Ip("link add other0 type veth peer name other1\n");
+  AttachTcx("stranger", "other0", kTcxIngress);
+  AttachClsact("stranger", "other0", BPF_TC_EGRESS);
+  EXPECT_THAT(Found(), IsEmpty());
+}
+
+// Each of these alone, by the tools that engines use.
+struct Engine {
+  const char* name;
+  std::vector<Argv> commands;
+  const char* nft;
+  const char* found;
+};
+
+void PrintTo(const Engine& engine, std::ostream* out) {
+  *out << engine.name;
+}
+
+class EngineTest : public PolicyTest, public testing::WithParamInterface<Engine> {};
+
+INSTANTIATE_TEST_SUITE_P(
+    , EngineTest,
+    testing::Values(
+        Engine{"CalicoIptablesNft",
+               {{"iptables-nft", "-N", "cali-FORWARD"}},
+               "",
+               "chain cali-FORWARD in table ip filter: Calico's policy must see the packets"},
+        Engine{"CalicoIp6tablesNft",
+               {{"ip6tables-nft", "-N", "cali-INPUT"}},
+               "",
+               "chain cali-INPUT in table ip6 filter: Calico's policy must see the packets"},
+        Engine{"CalicoIptablesLegacy",
+               {{"iptables-legacy", "-N", "cali-FORWARD"},
+                {"iptables-legacy", "-A", "FORWARD", "-j", "cali-FORWARD"}},
+               "",
+               "chain cali-FORWARD in table filter of iptables-legacy: Calico's policy must see "
+               "the packets"},
+        Engine{"CalicoNftables",
+               {},
+               "table ip calico {\n  chain filter-FORWARD {\n"
+               "    type filter hook forward priority 0;\n  }\n}\n",
+               "table ip calico: Calico's policy must see the packets"},
+        Engine{"KubeRouter",
+               {{"iptables-legacy", "-N", "KUBE-SERVICES"},
+                {"iptables-legacy", "-N", "KUBE-ROUTER-FORWARD"}},
+               "",
+               "chain KUBE-ROUTER-FORWARD in table filter of iptables-legacy: kube-router's "
+               "policy must see the packets"},
+        Engine{"WeaveNpc",
+               {{"ip6tables-legacy", "-t", "raw", "-N", "WEAVE-NPC"}},
+               "",
+               "chain WEAVE-NPC in table raw of ip6tables-legacy: Weave Net's policy must see the "
+               "packets"},
+        Engine{"Cilium",
+               {{"iptables-nft", "-N", "CILIUM_FORWARD"}},
+               "",
+               "chain CILIUM_FORWARD in table ip filter: Cilium's policy must see the packets"},
+        Engine{"KubeNetworkPolicies",
+               {},
+               "table inet kube-network-policies {\n}\n",
+               "table inet kube-network-policies: kube-network-policies' policy must see the "
+               "packets"},
+        Engine{"ANetdevChainOnAPod",
+               {},
+               "table netdev guard {\n  chain in {\n    type filter hook ingress device "
+               "\"calipod\" priority 0;\n  }\n}\n",
+               "chain in in table netdev guard on device calipod: other people's rules must see "
+               "the packets"},
+        Engine{"ANetdevChainOnManyDevices",
+               {},
+               "table netdev guard {\n  chain in {\n    type filter hook ingress devices = { lo, "
+               "caliother } priority 0;\n  }\n}\n",
+               "chain in in table netdev guard on device caliother: other people's rules must see "
+               "the packets"},
+        Engine{"AFilterOfAnotherKind",
+               {{"tc", "qdisc", "add", "dev", "calipod", "clsact"},
+                {"tc", "filter", "add", "dev", "calipod", "egress", "protocol", "all", "u32",
+                 "match", "u32", "0", "0", "classid", "1:1"}},
+               "",
+               "filter u32 at tc egress of calipod: programs of others must see the packets"},
+        Engine{"AFilterOnTheOldIngressQdisc",
+               {{"tc", "qdisc", "add", "dev", "caliother", "ingress"},
+                {"tc", "filter", "add", "dev", "caliother", "ingress", "protocol", "ip", "u32",
+                 "match", "u32", "0", "0", "classid", "1:1"}},
+               "",
+               "filter u32 at tc ingress of caliother: programs of others must see the packets"},
+        Engine{"ABandwidthLimit",
+               {{"tc", "qdisc", "add", "dev", "calipod", "root", "tbf", "rate", "1mbit", "burst",
+                 "10k", "latency", "50ms"}},
+               "",
+               "qdisc tbf on calipod: it limits what goes to the pod"}),
+    [](const auto& param) { return param.param.name; });
+
+TEST_P(EngineTest, IsFoundAndNamed) {
+  ASSERT_THAT(Found(), IsEmpty());
+  for (const Argv& command : GetParam().commands)
+    Must(command);
+  if (*GetParam().nft != '\0') node_.Nft(GetParam().nft);
+  for (int i = 0; i < 2; ++i) {  // the second time from memory
+    const auto found = Find();
+    ASSERT_TRUE(found.ok()) << found.status();
+    ASSERT_THAT(*found, SizeIs(1));
+    const loader::ForwardingChoice choice = loader::ChooseForwarding(WAGGLE_FORWARDING_AUTO, found);
+    EXPECT_EQ(choice.forwarding, WAGGLE_FORWARDING_STACK);
+    EXPECT_EQ(choice.reason, GetParam().found);
+  }
+}
+
+// Somebody else's program, wherever ours might leave it out.
+struct Stranger {
+  const char* name;
+  const char* device;
+  bool tcx;
+  bool ingress;
+  const char* found;
+};
+
+void PrintTo(const Stranger& stranger, std::ostream* out) {
+  *out << stranger.name;
+}
+
+class StrangerTest : public PolicyTest, public testing::WithParamInterface<Stranger> {};
+
+INSTANTIATE_TEST_SUITE_P(
+    , StrangerTest,
+    testing::Values(
+        Stranger{"TcxIngress", "calipod", true, true,
+                 "program cil_from_contai at tcx ingress of calipod"},
+        Stranger{"TcxEgress", "caliother", true, false,
+                 "program cil_from_contai at tcx egress of caliother"},
+        Stranger{"TcxIngressOfAnUplink", "eth0", true, true,
+                 "program cil_from_contai at tcx ingress of eth0"},
+        Stranger{"ClsactIngress", "calipod", false, true, "filter bpf cil_from_contai:["},
+        Stranger{"ClsactEgress", "calipod", false, false, "filter bpf cil_from_contai:["},
+        Stranger{"ClsactIngressOfAnUplink", "eth0", false, true, "filter bpf cil_from_contai:["}),
+    [](const auto& param) { return param.param.name; });
+
+TEST_P(StrangerTest, IsFoundAmongOurs) {
+  const Stranger& row = GetParam();
+  const auto attach = [&](const char* name) {
+    if (row.tcx) {
+      AttachTcx(name, row.device, row.ingress ? kTcxIngress : kTcxEgress);
+    } else {
+      AttachClsact(name, row.device, row.ingress ? BPF_TC_INGRESS : BPF_TC_EGRESS);
+    }
+  };
+  attach("waggle_pod_in");
+  EXPECT_THAT(Found(), IsEmpty());
+  attach("cil_from_contai");
+  attach("waggle_pod_out");
+  const std::vector<std::string> found = Found();
+  ASSERT_THAT(found, SizeIs(1));
+  EXPECT_THAT(found[0], HasSubstr(row.found));
+  EXPECT_THAT(found[0], HasSubstr(absl::StrCat(row.ingress ? "ingress" : "egress", " of ",
+                                               row.device, ": programs of others must see")));
+}
+
+TEST_F(PolicyTest, MoreStrangersThanAskedForAtFirst) {
+  for (int i = 0; i < 20; ++i)
+    AttachTcx("waggle_net_in", pod_.host_device(), kTcxIngress);
+  EXPECT_THAT(Found(), IsEmpty());
+  AttachTcx("stranger", pod_.host_device(), kTcxIngress);
+  EXPECT_THAT(Found(), SizeIs(1));
+}
+
+// Engines come after us when a node starts, and may be removed.
+TEST_F(PolicyTest, WhatComesAndGoesIsNoticed) {
+  struct {
+    const char* what;
+    Argv come;
+    Argv go;
+  } const rows[] = {
+      {"iptables-nft",
+       {"iptables-nft", "-N", "cali-FORWARD"},
+       {"iptables-nft", "-X", "cali-FORWARD"}},
+      {"nftables",
+       {"nft", "add", "table", "ip", "calico"},
+       {"nft", "delete", "table", "ip", "calico"}},
+      {"iptables-legacy",
+       {"iptables-legacy", "-N", "WEAVE-NPC"},
+       {"iptables-legacy", "-X", "WEAVE-NPC"}},
+      {"qdisc",
+       {"tc", "qdisc", "add", "dev", "calipod", "root", "tbf", "rate", "1mbit", "burst", "10k",
+        "latency", "50ms"},
+       {"tc", "qdisc", "del", "dev", "calipod", "root"}},
+  };
+  for (const auto& row : rows) {
+    for (int round = 0; round < 2; ++round) {
+      Must(row.come);
+      EXPECT_TRUE(WaitFor([&] { return Found().size() == 1; })) << row.what;
+      Must(row.go);
+      EXPECT_TRUE(WaitFor([&] { return Found().empty(); })) << row.what;
+    }
+  }
+  AttachTcx("stranger", pod_.host_device(), kTcxIngress);
+  EXPECT_THAT(Found(), SizeIs(1));
+  links_.clear();
+  EXPECT_TRUE(WaitFor([&] { return Found().empty(); }));
+}
+
+TEST_F(PolicyTest, ADeviceThatIsGoneIsPassedOver) {
+  PolicyScope scope = Scope();
+  node_.Ip("link del calipod\n");
+  absl::StatusOr<std::vector<PolicyEngine>> found;
+  Within(node_, [&] { found = loader::FindPolicyEngines(scope); });
+  ASSERT_TRUE(found.ok()) << found.status();
+  EXPECT_THAT(*found, IsEmpty());
+}
+
+TEST_F(PolicyTest, AllEnginesAreNamedOnce) {
+  for (const char* command : {"iptables-nft", "ip6tables-nft", "iptables-legacy"}) {
+    for (const char* chain : {"cali-FORWARD", "cali-INPUT", "cali-OUTPUT"})
+      Must({command, "-N", chain});
+  }
+  Must({"iptables-legacy", "-N", "KUBE-ROUTER-FORWARD"});
+  AttachTcx("stranger", pod_.host_device(), kTcxIngress);
+  AttachTcx("stranger", other_.host_device(), kTcxEgress);
+  EXPECT_THAT(Found(), SizeIs(3));
+}
+
+// kube-proxy of 10,000 Services makes 60,000 chains; the kernel needs 90 ms to list them.
+TEST_F(PolicyTest, TensOfThousandsOfChainsCostNothing) {
+  std::string rules = "table ip nat {\n";
+  for (int i = 0; i < 60000; ++i)
+    absl::StrAppend(&rules, "chain KUBE-SEP-", i, " { counter\n }\n");
+  absl::StrAppend(&rules, "}\n");
+  node_.Nft(rules);
+  auto best = std::chrono::steady_clock::duration::max();
+  for (int i = 0; i < 10; ++i) {
+    Must({"nft", "add", "chain", "ip", "nat", absl::StrCat("KUBE-SVC-", i)});  // asked anew
+    const auto begin = std::chrono::steady_clock::now();
+    EXPECT_THAT(Found(), IsEmpty());
+    best = std::min(best, std::chrono::steady_clock::now() - begin);
+  }
+  EXPECT_LT(best, std::chrono::milliseconds(20));
+  Must({"iptables-nft", "-N", "cali-FORWARD"});
+  EXPECT_THAT(Found(), SizeIs(1));
+}
+
+TEST_F(PolicyTest, WithoutRightsItIsNotKnown) {
+  absl::StatusOr<std::vector<PolicyEngine>> found;
+  Within(node_, [&] {
+    __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
+    __user_cap_data_struct none[2]{};
+    if (syscall(SYS_capset, &header, none) != 0) Fail("capset");  // of this thread only
+    found = finder_.Find({});
+  });
+  EXPECT_FALSE(found.ok());
+  const loader::ForwardingChoice choice = loader::ChooseForwarding(WAGGLE_FORWARDING_AUTO, found);
+  EXPECT_EQ(choice.forwarding, WAGGLE_FORWARDING_STACK);
+  EXPECT_THAT(choice.reason, HasSubstr("read the chains of nftables"));
+}
+
+// The lab needs a kernel that has all of these; each can be taken for missing.
+TEST(FeaturesTest, AreFoundAndCanBeDisabled) {
+  const auto all = loader::ProbeFeatures({});
+  ASSERT_TRUE(all.ok()) << all.status();
+  EXPECT_TRUE(all->skip_neigh);
+  EXPECT_TRUE(all->tcx);
+  const auto old = loader::ProbeFeatures({"skip_neigh", "tcx"});
+  ASSERT_TRUE(old.ok()) << old.status();
+  EXPECT_FALSE(old->skip_neigh);
+  EXPECT_FALSE(old->tcx);
+  EXPECT_TRUE(old->set_retval);
+}
+
+}  // namespace
+}  // namespace waggle::lab
