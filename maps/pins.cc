@@ -109,6 +109,24 @@ absl::Status CheckBpffs(std::string_view pin_path) {
   return absl::OkStatus();
 }
 
+absl::Status CheckReadable(std::string_view pin_path) {
+  if (absl::Status status = CheckBpffs(pin_path); !status.ok()) return status;
+  const absl::StatusOr<uint32_t> version = PinnedLayoutVersion(pin_path);
+  if (absl::IsNotFound(version.status())) {
+    return absl::NotFoundError(
+        absl::StrCat("nothing is pinned in ", std::string(pin_path),
+                     "; `waggle agent` has not run here, or ran with another "
+                     "--pin-path"));
+  }
+  if (!version.ok()) return version.status();
+  if (*version != WAGGLE_LAYOUT_VERSION) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("the pins in ", std::string(pin_path), " have layout version ", *version,
+                     ", this waggle speaks ", WAGGLE_LAYOUT_VERSION));
+  }
+  return absl::OkStatus();
+}
+
 absl::StatusOr<os::UniqueFd> OpenPin(std::string_view pin_path, std::string_view name,
                                      Access access) {
   const std::string path = PinOf(pin_path, name);

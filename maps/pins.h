@@ -25,6 +25,10 @@ absl::Status CheckBpffs(std::string_view pin_path);
 // The layout version that the pins were made with. NotFound: nothing is pinned.
 absl::StatusOr<uint32_t> PinnedLayoutVersion(std::string_view pin_path);
 
+// For readers: OK when pins of this layout are there. NotFound: nothing is pinned (says what
+// to start). FailedPrecondition: another layout version, or no bpffs.
+absl::Status CheckReadable(std::string_view pin_path);
+
 // Opens one map of layout.h. NotFound: no such pin. FailedPrecondition: something else
 // is pinned there (another kind of object or of map). PermissionDenied: no rights.
 absl::StatusOr<os::UniqueFd> OpenPin(std::string_view pin_path, std::string_view name,
