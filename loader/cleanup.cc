@@ -11,6 +11,8 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "loader/link_info.h"
+#include "loader/net_links.h"
 #include "loader/pin_lock.h"
 #include "loader/sock_links.h"
 #include "maps/layout.h"
@@ -87,8 +89,16 @@ absl::Status Cleanup(std::string_view pin_path, std::vector<std::string>* remove
   for (auto hook = SockHooks().rbegin(); hook != SockHooks().rend(); ++hook) {
     for (const char* suffix : {"_new", ""}) {
       const std::string path = absl::StrCat(links, "/", std::string(hook->name), suffix);
-      absl::Status status = outcome.Take(RemoveLink(path), path);
+      absl::Status status = outcome.Take(RemoveLink(path, LinkKind::kCgroup), path);
       if (!status.ok()) return status;
+    }
+  }
+  // Devices after sockets, as they are attached before them.
+  const absl::StatusOr<std::vector<NetPin>> net_pins = ListNetPins(pin_path);
+  if (!net_pins.ok()) return net_pins.status();
+  for (const NetPin& pin : *net_pins) {
+    if (absl::Status status = outcome.Take(RemoveNetPin(pin), pin.path); !status.ok()) {
+      return status;
     }
   }
   bool is_mount = false;

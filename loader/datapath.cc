@@ -18,6 +18,7 @@
 #include "absl/strings/str_cat.h"
 #include "bpf/abi.h"
 #include "loader/sock_links.h"
+#include "maps/flow_table.h"
 #include "maps/pins.h"
 #include "maps/reader.h"
 #include "userspace/os/errno_status.h"
@@ -107,6 +108,16 @@ absl::StatusOr<std::unique_ptr<Datapath>> Datapath::Load(const DatapathOptions& 
     datapath->cgroup_ = *std::move(cgroup);
   }
   datapath->node_netns_ = NetnsCookie();
+  if (options.tc_attach == TcAttach::kTcx && !datapath->features_.tcx) {
+    return absl::FailedPreconditionError(
+        "--tc-attach=tcx: this kernel has no tcx links (Linux 6.6 has); use auto or clsact");
+  }
+  const bool tcx = datapath->features_.tcx && options.tc_attach != TcAttach::kClsact;
+  datapath->tc_attach_ = tcx ? WAGGLE_TC_TCX : WAGGLE_TC_CLSACT;
+  absl::StatusOr<std::unique_ptr<PacketPath>> packet_path =
+      PacketPath::Open(options.pin_path, options.devices);
+  if (!packet_path.ok()) return packet_path.status();
+  datapath->packet_path_ = *std::move(packet_path);
 
   BpfLog().clear();
   datapath->skeleton_.reset(waggle_bpf__open());
@@ -151,8 +162,10 @@ absl::Status Datapath::AdoptMaps() {
     if (*capacity != wanted) {
       notes_.push_back(
           absl::StrCat("map ", name, " changes from ", *capacity, " to ", wanted, " entries"));
-      if (info.name == "udp_flows") old_udp_flows_ = *std::move(fd);
-      if (!IsContent(name)) continue;
+      if (!IsContent(name)) {
+        old_maps_[name] = *std::move(fd);
+        continue;
+      }
       content_resized = true;
     }
     pinned.emplace_back(name, *std::move(fd));
@@ -204,6 +217,8 @@ absl::Status Datapath::LoadPrograms() {
   config->host_only = options_.socket_lb == SocketLb::kHost;
   config->have_set_retval = features_.set_retval;
   config->have_mptcp_sock = features_.mptcp_sock;
+  config->have_skip_neigh = features_.skip_neigh;
+  config->packet_path = 1;
   if (const int error = waggle_bpf__load(skeleton_.get()); error != 0) {
     return BpfError(-error, "load the BPF programs");
   }
@@ -224,9 +239,81 @@ absl::StatusOr<std::unique_ptr<maps::MapStore>> Datapath::OpenStore() {
   return *std::move(store);
 }
 
+absl::StatusOr<maps::SettingsRow> Datapath::OpenSettings() {
+  return maps::SettingsRow::Open(MapFd("settings"));
+}
+
+std::unique_ptr<maps::FlowCollector> Datapath::OpenCollector() {
+  return std::make_unique<maps::FlowCollector>(os::UniqueFd(dup(MapFd("flows"))),
+                                               os::UniqueFd(dup(MapFd("half_open"))));
+}
+
+int Datapath::MapFd(std::string_view name) const {
+  return bpf_object__find_map_fd_by_name(skeleton_->obj, std::string(name).c_str());
+}
+
+std::vector<uint32_t> Datapath::PacketProgramIds() const {
+  std::vector<uint32_t> ids;
+  for (const bpf_program* program :
+       {skeleton_->progs.waggle_pod_in, skeleton_->progs.waggle_pod_out,
+        skeleton_->progs.waggle_net_in, skeleton_->progs.waggle_net_l3}) {
+    bpf_prog_info info{};
+    uint32_t length = sizeof(info);
+    if (bpf_obj_get_info_by_fd(bpf_program__fd(program), &info, &length) == 0) {
+      ids.push_back(info.id);
+    }
+  }
+  return ids;
+}
+
+// Devices before sockets: a pod's datagram that a socket program lets through counts on
+// the programs at the devices.
 absl::Status Datapath::Commit() {
-  CopyUdpFlows(maps::CopyFlows::kAll);
+  const auto old_stats = old_maps_.find("stats");
+  if (old_stats != old_maps_.end()) {
+    absl::Status status = maps::CopyCounters(old_stats->second.get(), MapFd("stats"));
+    if (!status.ok()) notes_.push_back(absl::StrCat("counters begin anew: ", status.message()));
+    old_maps_.erase(old_stats);
+  }
+  CopyFlows(maps::CopyFlows::kAll);
   if (absl::Status status = PinMaps(); !status.ok()) return status;
+  if (absl::Status status = StartPacketPath(); !status.ok()) return status;
+  if (absl::Status status = SyncSockets(); !status.ok()) {
+    packet_path_->TakeBack();
+    rmdir(maps::PinOf(options_.pin_path, maps::kLinkFolder).c_str());  // if it is empty
+    return status;
+  }
+  // What began under the old programs while the first copy was under way.
+  CopyFlows(maps::CopyFlows::kMissing);
+  old_maps_.clear();
+  return absl::OkStatus();
+}
+
+absl::Status Datapath::StartPacketPath() {
+  const std::string links = maps::PinOf(options_.pin_path, maps::kLinkFolder);
+  if (mkdir(links.c_str(), 0700) != 0 && errno != EEXIST) {
+    return os::ErrnoStatus(errno, absl::StrCat("make folder ", links));
+  }
+  absl::StatusOr<maps::SettingsRow> settings = OpenSettings();
+  if (!settings.ok()) return settings.status();
+  const PacketPrograms programs = {bpf_program__fd(skeleton_->progs.waggle_pod_in),
+                                   bpf_program__fd(skeleton_->progs.waggle_pod_out),
+                                   bpf_program__fd(skeleton_->progs.waggle_net_in),
+                                   bpf_program__fd(skeleton_->progs.waggle_net_l3)};
+  const auto previous = static_cast<waggle_tc_attach>(settings->Get().tc_attach);
+  absl::Status status = packet_path_->Start(
+      programs, maps::DeviceTable(os::UniqueFd(dup(MapFd("devices")))), tc_attach_, previous);
+  if (!status.ok()) {
+    packet_path_->TakeBack();
+    rmdir(links.c_str());  // if it is empty
+    return status;
+  }
+  // Only now: a switch that was cut short is begun anew by the next agent.
+  settings->SetTcAttach(tc_attach_);
+  return absl::OkStatus();
+}
+
+absl::Status Datapath::SyncSockets() {
   SockPrograms programs;
   if (options_.socket_lb != SocketLb::kOff) {
     programs = {{"connect4", bpf_program__fd(skeleton_->progs.waggle_connect4)},
@@ -238,25 +325,22 @@ absl::Status Datapath::Commit() {
                 {"getpeername4", bpf_program__fd(skeleton_->progs.waggle_getpeername4)},
                 {"getpeername6", bpf_program__fd(skeleton_->progs.waggle_getpeername6)}};
   }
-  if (absl::Status status = SyncSockLinks(options_.pin_path, cgroup_, programs); !status.ok()) {
-    return status;
-  }
-  // Conversations that began under the old programs while the first copy was under way.
-  CopyUdpFlows(maps::CopyFlows::kMissing);
-  old_udp_flows_.Reset();
-  return absl::OkStatus();
+  return SyncSockLinks(options_.pin_path, cgroup_, programs);
 }
 
-// Conversations of unconnected sockets survive a change of the table's size. One that
-// is lost is chosen anew, which is no reason to fail.
-void Datapath::CopyUdpFlows(maps::CopyFlows which) {
-  if (!old_udp_flows_) return;
-  const absl::Status status =
-      maps::CopyUdpFlows(old_udp_flows_.get(), bpf_map__fd(skeleton_->maps.udp_flows), which);
-  if (status.ok()) return;
-  notes_.push_back(absl::StrCat(
-      "some UDP conversations did not move to the new map udp_flows and choose a backend anew: ",
-      status.message()));
+// Flows survive a change of their table's size. One that is lost begins anew, which is no
+// reason to fail.
+void Datapath::CopyFlows(maps::CopyFlows which) {
+  for (const auto& [name, old] : old_maps_) {
+    absl::Status status;
+    if (name == "udp_flows") status = maps::CopyUdpFlows(old.get(), MapFd(name), which);
+    if (name == "flows" || name == "half_open") {
+      status = maps::CopyFlowTable(old.get(), MapFd(name), which);
+    }
+    if (status.ok()) continue;
+    notes_.push_back(absl::StrCat("some entries did not move to the new map ", name,
+                                  ", their conversations begin anew: ", status.message()));
+  }
 }
 
 // Who reads the pins later can tell by these whether all renames came to pass.

@@ -13,6 +13,7 @@
 #include <system_error>
 
 #include "absl/strings/str_cat.h"
+#include "loader/link_info.h"
 #include "maps/layout.h"
 #include "userspace/os/errno_status.h"
 #include "userspace/os/unique_fd.h"
@@ -34,28 +35,6 @@ std::string LinkAt(const std::string& folder, const SockHook& hook) {
 absl::Status NotOurs(const std::string& path) {
   return absl::FailedPreconditionError(
       absl::StrCat(path, " is not a cgroup link; remove it, or give another --pin-path"));
-}
-
-// The kernel fills in what fits: maps and programs answer with other structures, so
-// their kind comes from the name of the descriptor.
-bool IsCgroupLink(int fd) {
-  std::error_code error;
-  const auto kind =
-      std::filesystem::read_symlink(absl::StrCat("/proc/self/fd/", fd), error).string();
-  bpf_link_info info{};
-  uint32_t length = sizeof(info);
-  return kind.starts_with("anon_inode:bpf") && kind.find("link") != std::string::npos &&
-         bpf_obj_get_info_by_fd(fd, &info, &length) == 0 && info.type == BPF_LINK_TYPE_CGROUP;
-}
-
-// The cgroup of a pinned link; 0 when the cgroup is gone or the link is of another kind.
-uint64_t LinkedCgroup(int link_fd, int attach_type) {
-  bpf_link_info info{};
-  uint32_t length = sizeof(info);
-  if (bpf_obj_get_info_by_fd(link_fd, &info, &length) != 0) return 0;
-  if (info.type != BPF_LINK_TYPE_CGROUP) return 0;
-  if (static_cast<int>(info.cgroup.attach_type) != attach_type) return 0;
-  return info.cgroup.cgroup_id;
 }
 
 // Says which program keeps us out: one at the cgroup itself that was attached without
@@ -114,7 +93,8 @@ absl::Status MakeLink(const Cgroup& cgroup, const SockHook& hook, int program,
   }
   const std::string fresh = path + kAside;
   // A link that a crash left here has served until now.
-  if (absl::Status status = RemoveLink(fresh); !status.ok() && !absl::IsNotFound(status)) {
+  if (absl::Status status = RemoveLink(fresh, LinkKind::kCgroup);
+      !status.ok() && !absl::IsNotFound(status)) {
     return status;
   }
   if (bpf_obj_pin(link.get(), fresh.c_str()) != 0) {
@@ -123,7 +103,7 @@ absl::Status MakeLink(const Cgroup& cgroup, const SockHook& hook, int program,
   // Whatever was pinned under the name is let go now that its successor works.
   if (rename(fresh.c_str(), path.c_str()) != 0) {
     absl::Status status = os::ErrnoStatus(errno, absl::StrCat("pin link at ", path));
-    RemoveLink(fresh).IgnoreError();
+    RemoveLink(fresh, LinkKind::kCgroup).IgnoreError();
     return status;
   }
   return absl::OkStatus();
@@ -142,8 +122,10 @@ absl::StatusOr<Found> FindLink(const Cgroup& cgroup, const SockHook& hook,
     if (errno == ENOENT) return found;
     return os::ErrnoStatus(errno, absl::StrCat("open pinned link ", path));
   }
-  if (!IsCgroupLink(found.link.get())) return NotOurs(path);
-  found.reusable = LinkedCgroup(found.link.get(), hook.attach_type) == cgroup.id;
+  const absl::StatusOr<LinkInfo> info = AskLink(found.link.get());
+  if (!info.ok() || info->kind != LinkKind::kCgroup) return NotOurs(path);
+  found.reusable =
+      static_cast<int>(info->attach_type) == hook.attach_type && info->cgroup_id == cgroup.id;
   return found;
 }
 
@@ -209,7 +191,7 @@ absl::Status SyncSockLinks(std::string_view pin_path, const Cgroup& cgroup,
   std::vector<std::string> made;
   if (absl::Status status = Attach(folder, cgroup, programs, &made); !status.ok()) {
     for (auto path = made.rbegin(); path != made.rend(); ++path)
-      RemoveLink(*path).IgnoreError();
+      RemoveLink(*path, LinkKind::kCgroup).IgnoreError();
     if (made_folder) rmdir(folder.c_str());
     return status;
   }
@@ -218,25 +200,13 @@ absl::Status SyncSockLinks(std::string_view pin_path, const Cgroup& cgroup,
     std::vector<std::string> unwanted = {path + kAside};
     if (!ProgramOf(programs, *hook)) unwanted.push_back(path);
     for (const std::string& pin : unwanted) {
-      absl::Status status = RemoveLink(pin);
+      absl::Status status = RemoveLink(pin, LinkKind::kCgroup);
       // A stranger's pin is not in our way here.
       if (!status.ok() && !absl::IsNotFound(status) && !absl::IsFailedPrecondition(status)) {
         return status;
       }
     }
   }
-  return absl::OkStatus();
-}
-
-absl::Status RemoveLink(const std::string& path) {
-  struct stat pin {};
-  if (lstat(path.c_str(), &pin) != 0) return os::ErrnoStatus(errno, absl::StrCat("pin ", path));
-  const os::UniqueFd link(bpf_obj_get(path.c_str()));
-  if (!link && errno == EPERM) return os::ErrnoStatus(EPERM, absl::StrCat("open pin ", path));
-  if (!link || !IsCgroupLink(link.get())) return NotOurs(path);
-  // Fails on a link whose cgroup is gone: unlinking is all that is left to do then.
-  bpf_link_detach(link.get());
-  if (unlink(path.c_str()) != 0) return os::ErrnoStatus(errno, absl::StrCat("remove ", path));
   return absl::OkStatus();
 }
 

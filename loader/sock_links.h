@@ -35,11 +35,6 @@ absl::Status CheckSockHooks(std::string_view pin_path, const Cgroup& cgroup);
 absl::Status SyncSockLinks(std::string_view pin_path, const Cgroup& cgroup,
                            const SockPrograms& programs);
 
-// Detaches the pinned link at `path` at once (dropping the last reference would do so
-// some time later) and removes the pin. NotFound when there is none. FailedPrecondition
-// when it is no cgroup link: it stays.
-absl::Status RemoveLink(const std::string& path);
-
 }  // namespace waggle::loader
 
 #endif

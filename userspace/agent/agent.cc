@@ -16,6 +16,9 @@
 
 #include "absl/strings/str_cat.h"
 #include "loader/pin_lock.h"
+#include "loader/policy_engines.h"
+#include "maps/device_table.h"
+#include "maps/flow_collector.h"
 #include "maps/grace.h"
 #include "maps/pins.h"
 #include "userspace/agent/event_queue.h"
@@ -30,10 +33,26 @@ namespace {
 constexpr size_t kMaxProblemLines = 50;
 constexpr size_t kMaxNames = 10;
 
-uint64_t BoottimeNs() {
+// What auto has chosen is asked again so often: in seconds.
+constexpr int kChooseEvery = 10;
+// Entries of `flows` that are looked at in a second, at least.
+constexpr uint32_t kCollectBudget = 20'000;
+// For so long after the first start packets of connections that began before it pass
+// untouched: what kube-proxy translated ends in that time, or goes on by itself.
+constexpr uint64_t kLostFlowsPassNs = 600ull * 1'000'000'000;
+
+uint64_t NowNs(clockid_t clock) {
   timespec now{};
-  clock_gettime(CLOCK_BOOTTIME, &now);
+  clock_gettime(clock, &now);
   return static_cast<uint64_t>(now.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(now.tv_nsec);
+}
+
+uint64_t BoottimeNs() {
+  return NowNs(CLOCK_BOOTTIME);
+}
+
+std::string_view ForwardingName(uint32_t forwarding) {
+  return forwarding == WAGGLE_FORWARDING_REDIRECT ? "redirect" : "stack";
 }
 
 void CopyText(const std::string& text, char* target, size_t size) {
@@ -57,7 +76,13 @@ class Agent {
   void LogNotes();
   void LogProblems();
   void LogWritten();
+  void LogDevices();
+  void LogDeviceNews();
   void DescribeSelf();
+  absl::Status PreparePacketPath();
+  void ChooseForwarding();
+  void UpdateDevices();
+  void CollectFlows();
   void Tick();
   loader::SocketLb mode() const { return options_.datapath.socket_lb; }
 
@@ -70,7 +95,13 @@ class Agent {
   maps::GracePeriod grace_;
   std::unique_ptr<loader::Datapath> datapath_;
   std::unique_ptr<maps::MapStore> store_;
+  maps::SettingsRow settings_;
+  std::unique_ptr<maps::FlowCollector> collector_;
+  loader::PolicyEngineFinder policy_engines_;
   std::unique_ptr<Reconciler> reconciler_;
+  int ticks_ = 0;
+  std::string device_error_;     // what was said last
+  std::string collector_error_;  // likewise
   size_t notes_logged_ = 0;
   bool in_force_ = false;
   std::string refusal_;  // what the kernel said last, while it must be retried
@@ -110,6 +141,7 @@ absl::Status Agent::Start(k8s::Source* source) {
   if (!store.ok()) return store.status();
   store_ = *std::move(store);
   DescribeSelf();
+  if (absl::Status status = PreparePacketPath(); !status.ok()) return status;
 
   reconciler_ =
       std::make_unique<Reconciler>(options_.node_name, options_.datapath.sizes, store_.get(),
@@ -133,7 +165,8 @@ absl::Status Agent::Start(k8s::Source* source) {
   if (!signals_ || !timer_ || !epoll_ || timerfd_settime(timer_.get(), 0, &second, nullptr) != 0) {
     return os::ErrnoStatus(errno, "event loop");
   }
-  for (const int fd : {signals_.get(), timer_.get(), queue_.event_fd(), grace_.event_fd()}) {
+  for (const int fd : {signals_.get(), timer_.get(), queue_.event_fd(), grace_.event_fd(),
+                       datapath_->packet_path().event_fd()}) {
     if (absl::Status status = Watch(fd); !status.ok()) return status;
   }
   return absl::OkStatus();
@@ -150,6 +183,8 @@ void Agent::DescribeSelf() {
   const loader::Features& features = datapath_->features();
   if (features.set_retval) fresh.features |= WAGGLE_FEATURE_SET_RETVAL;
   if (features.mptcp_sock) fresh.features |= WAGGLE_FEATURE_MPTCP_SOCK;
+  if (features.skip_neigh) fresh.features |= WAGGLE_FEATURE_SKIP_NEIGH;
+  if (features.tcx) fresh.features |= WAGGLE_FEATURE_TCX;
   fresh.started_ns = BoottimeNs();
   fresh.heartbeat_ns = fresh.started_ns;
   fresh.node_netns = datapath_->node_netns();
@@ -162,10 +197,23 @@ void Agent::DescribeSelf() {
   row = fresh;
 }
 
+absl::Status Agent::PreparePacketPath() {
+  absl::StatusOr<maps::SettingsRow> settings = datapath_->OpenSettings();
+  if (!settings.ok()) return settings.status();
+  settings_ = *std::move(settings);
+  collector_ = datapath_->OpenCollector();
+  return absl::OkStatus();
+}
+
 absl::Status Agent::PutInForce() {
+  if (settings_.Get().lost_flows_pass_until_ns == 0) {
+    settings_.SetLostFlowsPassUntil(NowNs(CLOCK_MONOTONIC) + kLostFlowsPassNs);
+  }
   absl::Status committed = datapath_->Commit();
   LogNotes();
   if (!committed.ok()) return committed;
+  // Until here flows took the host's stack, or the way that the last agent had chosen.
+  ChooseForwarding();
   in_force_ = true;
   waggle_agent& row = *store_->agent();
   row.ready_ns = BoottimeNs();
@@ -174,10 +222,14 @@ absl::Status Agent::PutInForce() {
                reconciler_->services_in_force(), options_.node_name,
                static_cast<double>(row.ready_ns - row.started_ns) / 1e6);
   if (mode() == loader::SocketLb::kOff) {
-    spdlog::warn("--socket-lb=off: no program is attached; nothing translates Services here");
+    spdlog::warn(
+        "--socket-lb=off: pods are served by the packet path; processes of the node itself are "
+        "not: without a route to a Service their connect() fails before any packet, and with one "
+        "the source address is chosen for the wrong device. --socket-lb=host serves them");
   } else {
     spdlog::info("socket programs attached to cgroup {}", datapath_->cgroup_path());
   }
+  LogDevices();
   if (!datapath_->features().set_retval) {
     spdlog::warn(
         "this kernel has no bpf_set_retval(): connections without endpoints are refused by way of "
@@ -199,6 +251,90 @@ void Agent::LogNotes() {
   for (; notes_logged_ < datapath_->notes().size(); ++notes_logged_) {
     spdlog::info("{}", datapath_->notes()[notes_logged_]);
   }
+}
+
+// Where the packets of pods are translated, and how.
+void Agent::LogDevices() {
+  loader::PacketPath& path = datapath_->packet_path();
+  spdlog::info("packet path: {} pods, {} uplinks and tunnels, by {}; forwarding by {}: {}",
+               path.Covered({WAGGLE_ROLE_POD}).size(),
+               path.Covered({WAGGLE_ROLE_UPLINK, WAGGLE_ROLE_TUNNEL}).size(),
+               datapath_->tc_attach() == WAGGLE_TC_TCX ? "tcx" : "clsact",
+               ForwardingName(settings_.Get().forwarding),
+               std::string(settings_.Get().forwarding_reason));
+  LogDeviceNews();
+}
+
+void Agent::LogDeviceNews() {
+  using What = loader::DeviceNews::What;
+  for (const loader::DeviceNews& news : datapath_->packet_path().TakeNews()) {
+    const std::string_view role = loader::RoleName(news.role);
+    switch (news.what) {
+      case What::kCovered:
+        // Pods come and go all day long.
+        spdlog::log(news.role == WAGGLE_ROLE_POD ? spdlog::level::debug : spdlog::level::info,
+                    "device {} ({}) is covered: {}, {}", news.name, news.ifindex, role, news.text);
+        break;
+      case What::kLetGo:
+        spdlog::info("device {} ({}) is let go: no {} any more", news.name, news.ifindex, role);
+        break;
+      case What::kGone:
+        spdlog::debug("device {} ({}) is gone", news.name, news.ifindex);
+        collector_->ForgetDevice(news.ifindex, NowNs(CLOCK_MONOTONIC));
+        break;
+      case What::kFailed:
+        spdlog::error("device {} ({}, {}) cannot be covered, trying again each second: {}",
+                      news.name, news.ifindex, role, news.text);
+        break;
+      case What::kNoSockets:
+        spdlog::warn(
+            "device {} ({}) has an XDP program in its driver: at tc its packets have no socket, so "
+            "that connections translated at the socket take the host's stack",
+            news.name, news.ifindex);
+        break;
+    }
+  }
+}
+
+// Stores what shall be done with new flows, and says so when it has changed.
+void Agent::ChooseForwarding() {
+  absl::StatusOr<std::vector<loader::PolicyEngine>> found = std::vector<loader::PolicyEngine>{};
+  if (options_.forwarding != WAGGLE_FORWARDING_STACK) {
+    const loader::PacketPath& path = datapath_->packet_path();
+    found = policy_engines_.Find({.pods = path.Covered({WAGGLE_ROLE_POD}),
+                                  .uplinks = path.Covered({WAGGLE_ROLE_UPLINK, WAGGLE_ROLE_TUNNEL}),
+                                  .own_programs = datapath_->PacketProgramIds()});
+  }
+  const loader::ForwardingChoice choice = loader::ChooseForwarding(options_.forwarding, found);
+  const waggle_settings before = settings_.Get();
+  settings_.SetForwarding(choice.forwarding, options_.forwarding, choice.reason);
+  if (in_force_ && before.forwarding != choice.forwarding) {
+    spdlog::warn("forwarding changes from {} to {}, for new flows: {}",
+                 ForwardingName(before.forwarding), ForwardingName(choice.forwarding),
+                 choice.reason);
+  }
+}
+
+void Agent::UpdateDevices() {
+  const absl::Status status = datapath_->packet_path().Update();
+  const std::string error = status.ok() ? "" : std::string(status.message());
+  if (!error.empty() && error != device_error_) {
+    spdlog::error("{}; trying again each second", error);
+  }
+  device_error_ = error;
+  LogDeviceNews();
+}
+
+void Agent::CollectFlows() {
+  absl::Status status;
+  do {
+    status = collector_->Tick(NowNs(CLOCK_MONOTONIC), kCollectBudget);
+  } while (status.ok() && collector_->urgent());
+  const std::string error = status.ok() ? "" : std::string(status.message());
+  if (!error.empty() && error != collector_error_) {
+    spdlog::error("old flows are not removed: {}; trying again each second", error);
+  }
+  collector_error_ = error;
 }
 
 void Agent::LogProblems() {
@@ -245,6 +381,10 @@ void Agent::Tick() {
   [[maybe_unused]] const ssize_t ignored = read(timer_.get(), &expirations, sizeof(expirations));
   store_->agent()->heartbeat_ns = BoottimeNs();
   if (reconciler_->must_retry()) AfterReconcile(reconciler_->Retry());
+  if (!in_force_) return;
+  UpdateDevices();
+  CollectFlows();
+  if (++ticks_ % kChooseEvery == 0) ChooseForwarding();
 }
 
 absl::Status Agent::Loop() {
@@ -260,6 +400,7 @@ absl::Status Agent::Loop() {
         return absl::OkStatus();
       }
       if (fd == timer_.get()) Tick();
+      if (fd == datapath_->packet_path().event_fd()) UpdateDevices();
       if (fd == queue_.event_fd()) AfterReconcile(reconciler_->Handle(queue_.Drain()));
       if (fd == grace_.event_fd()) {
         grace_.ClearEvent();

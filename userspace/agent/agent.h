@@ -7,6 +7,7 @@
 #include <string>
 
 #include "absl/status/status.h"
+#include "bpf/abi.h"
 #include "k8s-watch/source.h"
 #include "loader/datapath.h"
 
@@ -15,6 +16,7 @@ namespace waggle::agent {
 struct AgentOptions {
   std::string node_name;
   loader::DatapathOptions datapath;
+  waggle_forwarding forwarding = WAGGLE_FORWARDING_AUTO;
 };
 
 // Runs until SIGTERM or SIGINT, then returns OK and leaves programs and maps in force.

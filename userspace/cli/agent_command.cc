@@ -19,6 +19,8 @@ namespace {
 struct AgentFlags {
   std::string manifests;
   std::string socket_lb = "all";
+  std::string forwarding = "auto";
+  std::string tc_attach = "auto";
   agent::AgentOptions options;
   bool verbose = false;
 };
@@ -37,9 +39,21 @@ loader::SocketLb SocketLbOf(const std::string& mode) {
   return mode == "off" ? loader::SocketLb::kOff : loader::SocketLb::kAll;
 }
 
+waggle_forwarding ForwardingOf(const std::string& mode) {
+  if (mode == "stack") return WAGGLE_FORWARDING_STACK;
+  return mode == "redirect" ? WAGGLE_FORWARDING_REDIRECT : WAGGLE_FORWARDING_AUTO;
+}
+
+loader::TcAttach TcAttachOf(const std::string& mode) {
+  if (mode == "tcx") return loader::TcAttach::kTcx;
+  return mode == "clsact" ? loader::TcAttach::kClsact : loader::TcAttach::kAuto;
+}
+
 int Run(AgentFlags& flags) {
   SetUpLog(flags.verbose);
   flags.options.datapath.socket_lb = SocketLbOf(flags.socket_lb);
+  flags.options.datapath.tc_attach = TcAttachOf(flags.tc_attach);
+  flags.options.forwarding = ForwardingOf(flags.forwarding);
   const absl::Status status =
       agent::RunAgent(flags.options, std::make_unique<k8s::ManifestSource>(flags.manifests));
   if (status.ok()) return kExitOk;
@@ -81,6 +95,27 @@ void AddAgentCommand(CLI::App& app, int* exit_code) {
       ->type_name("MODE")
       ->capture_default_str()
       ->check(CLI::IsMember({"all", "host", "off"}).description(""));
+  command
+      ->add_option("--forwarding", flags->forwarding,
+                   "How packets of Services travel: by the host's stack, by redirect past it, or "
+                   "auto: redirect where no policy engine is found")
+      ->type_name("MODE")
+      ->capture_default_str()
+      ->check(CLI::IsMember({"stack", "redirect", "auto"}).description(""));
+  command
+      ->add_option("--tc-attach", flags->tc_attach,
+                   "How programs get to devices: tcx links (Linux 6.6), clsact filters, or auto")
+      ->type_name("MODE")
+      ->capture_default_str()
+      ->check(CLI::IsMember({"auto", "tcx", "clsact"}).description(""));
+  const auto add_devices = [&](const char* name, std::vector<std::string>& patterns,
+                               const char* what) {
+    command->add_option(name, patterns, what)->type_name("GLOB[,…]")->delimiter(',');
+  };
+  add_devices("--pod-devices", datapath.devices.pods,
+              "Devices that lead to pods, beside those found by themselves");
+  add_devices("--uplink-devices", datapath.devices.uplinks, "Devices that lead to other nodes");
+  add_devices("--ignore-devices", datapath.devices.ignore, "Devices to leave alone");
   const auto add_size = [&](const char* name, uint32_t& size, const char* what) {
     command->add_option(name, size, what)
         ->type_name("N")
@@ -92,6 +127,10 @@ void AddAgentCommand(CLI::App& app, int* exit_code) {
   add_size("--max-backends", datapath.sizes.backends, "Backends, summed over all lists");
   add_size("--max-udp-flows", datapath.sizes.udp_flows,
            "Conversations of unconnected UDP sockets, two entries each");
+  add_size("--max-flows", datapath.sizes.flows,
+           "Established connections of the packet path, two entries each");
+  add_size("--max-half-open", datapath.sizes.half_open,
+           "Connections of the packet path that are not established, two entries each");
   command
       ->add_option("--disable-feature", datapath.disabled_features,
                    "Count a kernel feature as missing (to try a fallback)")

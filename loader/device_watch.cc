@@ -1,0 +1,310 @@
+#include "loader/device_watch.h"
+
+#include <linux/if_addr.h>
+#include <linux/if_link.h>
+#include <linux/rtnetlink.h>
+#include <sys/socket.h>
+
+#include <array>
+#include <cerrno>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "userspace/os/errno_status.h"
+
+namespace waggle::loader {
+namespace {
+
+using std::chrono::steady_clock;
+
+// Room for the events of some thousand devices that come at once; more means a resync.
+constexpr int kEventBuffer = 4 << 20;
+// So many devices are asked for one by one; for more the whole table is read.
+constexpr size_t kFewDevices = 4;
+// What changes while it is read is read again, so many times.
+constexpr int kTries = 5;
+// Looking through routes takes at most one part in so many of the time.
+constexpr int kRest = 20;
+
+constexpr std::array<int, 6> kGroups = {RTNLGRP_LINK,        RTNLGRP_IPV4_IFADDR,
+                                        RTNLGRP_IPV6_IFADDR, RTNLGRP_IPV4_ROUTE,
+                                        RTNLGRP_IPV6_ROUTE,  RTNLGRP_TC};
+
+}  // namespace
+
+DeviceWatch::~DeviceWatch() = default;
+
+int DeviceWatch::fd() const {
+  return mnl_socket_get_fd(events_.get());
+}
+
+absl::StatusOr<std::unique_ptr<DeviceWatch>> DeviceWatch::Open() {
+  absl::StatusOr<RtSocket> events = OpenRtSocket(SOCK_NONBLOCK);
+  if (!events.ok()) return events.status();
+  absl::StatusOr<RtQueries> queries = RtQueries::Open();
+  if (!queries.ok()) return queries.status();
+  std::unique_ptr<DeviceWatch> watch(new DeviceWatch(*std::move(events), *std::move(queries)));
+  // Before the dump, so that nothing falls between the two.
+  if (absl::Status status = watch->Subscribe(); !status.ok()) return status;
+  absl::StatusOr<DeviceMap> devices = watch->Dump();
+  if (!devices.ok()) return devices.status();
+  watch->devices_ = *std::move(devices);
+  return watch;
+}
+
+absl::Status DeviceWatch::Subscribe() {
+  const int fd = mnl_socket_get_fd(events_.get());
+  // More than the system's limit needs CAP_NET_ADMIN, which the agent has; without it what
+  // is lost is read again.
+  if (setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &kEventBuffer, sizeof(kEventBuffer)) != 0) {
+    setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &kEventBuffer, sizeof(kEventBuffer));
+  }
+  for (int group : kGroups) {
+    if (mnl_socket_setsockopt(events_.get(), NETLINK_ADD_MEMBERSHIP, &group, sizeof(group)) != 0) {
+      return os::ErrnoStatus(errno, absl::StrCat("watch devices: join rtnetlink group ", group));
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status DeviceWatch::AskLinks(uint32_t ifindex, const RtQueries::Take& take) {
+  RtRequest request(RTM_GETLINK, ifindex == 0 ? NLM_F_DUMP : 0);
+  auto* info = request.Put<ifinfomsg>();
+  info->ifi_family = AF_UNSPEC;
+  info->ifi_index = static_cast<int>(ifindex);
+  mnl_attr_put_u32(request.message(), IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS);
+  return queries_.Ask(request, take);
+}
+
+// Addresses, then routes of both families; of one device, or (0) of all.
+absl::Status DeviceWatch::AskMarks(uint32_t ifindex, const RtQueries::Take& take) {
+  RtRequest addresses(RTM_GETADDR, NLM_F_DUMP);
+  addresses.Put<ifaddrmsg>()->ifa_index = ifindex;
+  if (absl::Status status = queries_.Ask(addresses, take); !status.ok()) return status;
+  for (const int family : {AF_INET, AF_INET6}) {
+    RtRequest routes(RTM_GETROUTE, NLM_F_DUMP);
+    routes.Put<rtmsg>()->rtm_family = static_cast<unsigned char>(family);
+    if (ifindex != 0) mnl_attr_put_u32(routes.message(), RTA_OIF, ifindex);
+    if (absl::Status status = queries_.Ask(routes, take); !status.ok()) return status;
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<DeviceMap> DeviceWatch::Dump() {
+  DeviceMap devices;
+  absl::Status status;
+  for (int tries = 0; tries < kTries; ++tries) {
+    devices.clear();
+    status = AskLinks(0, [&](const nlmsghdr* message) {
+      Device device;
+      if (message->nlmsg_type == RTM_NEWLINK && ParseLink(message, &device)) {
+        devices[device.ifindex] = std::move(device);
+      }
+    });
+    if (!absl::IsUnavailable(status)) break;
+  }
+  // Devices come and go all the time: what was missed is looked for again later.
+  if (absl::IsUnavailable(status)) {
+    resync_ = true;
+    status = absl::OkStatus();
+  }
+  std::set<uint32_t> wanted;
+  for (const auto& [ifindex, device] : devices) {
+    if (NeedMarks(device)) wanted.insert(ifindex);
+  }
+  if (status.ok()) status = LookUpMarks(wanted, &devices);
+  if (!status.ok()) {
+    return absl::Status(status.code(), absl::StrCat("read the devices: ", status.message()));
+  }
+  return devices;
+}
+
+absl::Status DeviceWatch::LookUpMarks(const std::set<uint32_t>& wanted, DeviceMap* devices) {
+  if (wanted.empty()) return absl::OkStatus();
+  const auto begin = steady_clock::now();
+  std::map<uint32_t, RouteMarks> found;
+  const auto take = [&](const nlmsghdr* message) {
+    std::vector<Marked> marked;
+    if (message->nlmsg_type == RTM_NEWADDR) marked = ParseAddress(message);
+    if (message->nlmsg_type == RTM_NEWROUTE) marked = ParseRoute(message);
+    for (const Marked& one : marked) {
+      // Not every kernel leaves out what was not asked for.
+      if (wanted.contains(one.ifindex)) AddMarks(one.marks, &found[one.ifindex]);
+    }
+  };
+  absl::Status status;
+  for (int tries = 0; tries < kTries; ++tries) {
+    found.clear();
+    status = absl::OkStatus();
+    if (wanted.size() > kFewDevices) {
+      status = AskMarks(0, take);
+    } else {
+      for (const uint32_t ifindex : wanted) {
+        status = AskMarks(ifindex, take);
+        if (absl::IsNotFound(status)) status = absl::OkStatus();  // the device went meanwhile
+        if (!status.ok()) break;
+      }
+    }
+    if (!absl::IsUnavailable(status)) break;
+  }
+  next_look_ = steady_clock::now() + kRest * (steady_clock::now() - begin);
+  // Routes that change all the time: what was found is nearly right, and changes of what
+  // concerns these devices come as events.
+  if (absl::IsUnavailable(status)) status = absl::OkStatus();
+  if (!status.ok()) return status;
+  for (const uint32_t ifindex : wanted) {
+    const auto device = devices->find(ifindex);
+    if (device != devices->end()) device->second.marks = found[ifindex];
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<DeviceChanges> DeviceWatch::Read() {
+  DeviceChanges changes;
+  std::vector<char> buffer(kRtBuffer);
+  while (true) {
+    const ssize_t size = mnl_socket_recvfrom(events_.get(), buffer.data(), buffer.size());
+    if (size < 0) {
+      if (errno == EINTR) continue;
+      if (errno == EAGAIN || errno == EWOULDBLOCK) break;
+      // Lost events (ENOBUFS), or a message that is too long (ENOSPC).
+      if (errno != ENOBUFS && errno != ENOSPC) return os::ErrnoStatus(errno, "watch devices");
+      resync_ = true;
+      continue;
+    }
+    auto left = static_cast<int>(size);
+    for (const auto* message = reinterpret_cast<const nlmsghdr*>(buffer.data());
+         mnl_nlmsg_ok(message, left); message = mnl_nlmsg_next(message, &left)) {
+      Handle(message, &changes);
+    }
+  }
+  absl::Status status = resync_ ? Resync(&changes) : Refresh(&changes);
+  // What is known by now counts; what could not be asked is asked again.
+  if (!status.ok() && !changes.any && changes.gone.empty()) return status;
+  return changes;
+}
+
+absl::Status DeviceWatch::Resync(DeviceChanges* changes) {
+  resync_ = false;
+  absl::StatusOr<DeviceMap> devices = Dump();
+  if (!devices.ok()) {
+    resync_ = true;
+    return devices.status();
+  }
+  for (const auto& [ifindex, device] : devices_) {
+    if (!devices->contains(ifindex)) changes->gone.push_back(ifindex);
+  }
+  devices_ = *std::move(devices);
+  stale_.clear();
+  peer_moved_.clear();
+  changes->any = true;
+  changes->resynced = true;
+  return absl::OkStatus();
+}
+
+// Looks up what events did not say.
+absl::Status DeviceWatch::Refresh(DeviceChanges* changes) {
+  for (const uint32_t ifindex : std::exchange(peer_moved_, {})) {
+    const absl::Status status = AskLinks(ifindex, [&](const nlmsghdr* message) {
+      if (message->nlmsg_type == RTM_NEWLINK) HandleLink(message, changes);
+    });
+    if (!status.ok() && !absl::IsNotFound(status)) {
+      resync_ = true;
+      return status;
+    }
+  }
+  std::erase_if(stale_, [&](uint32_t ifindex) {
+    const auto device = devices_.find(ifindex);
+    return device == devices_.end() || !NeedMarks(device->second);
+  });
+  if (stale_.empty() || steady_clock::now() < next_look_) return absl::OkStatus();
+  absl::Status status = LookUpMarks(stale_, &devices_);
+  if (!status.ok()) return status;
+  stale_.clear();
+  changes->any = true;
+  return absl::OkStatus();
+}
+
+void DeviceWatch::Handle(const nlmsghdr* message, DeviceChanges* changes) {
+  switch (message->nlmsg_type) {
+    case RTM_NEWLINK:
+    case RTM_DELLINK:
+      HandleLink(message, changes);
+      break;
+    case RTM_NEWADDR:
+    case RTM_DELADDR:
+      HandleMarks(message, ParseAddress(message), message->nlmsg_type == RTM_DELADDR, changes);
+      break;
+    case RTM_NEWROUTE:
+    case RTM_DELROUTE:
+      HandleMarks(message, ParseRoute(message), message->nlmsg_type == RTM_DELROUTE, changes);
+      break;
+    case RTM_DELQDISC:
+    case RTM_DELTFILTER:
+      if (mnl_nlmsg_get_payload_len(message) >= sizeof(tcmsg)) {
+        const auto* info = static_cast<const tcmsg*>(mnl_nlmsg_get_payload(message));
+        if (info->tcm_ifindex > 0) {
+          changes->stripped.push_back(static_cast<uint32_t>(info->tcm_ifindex));
+        }
+      }
+      break;
+    default:
+      break;
+  }
+}
+
+void DeviceWatch::HandleLink(const nlmsghdr* message, DeviceChanges* changes) {
+  Device device;
+  if (!ParseLink(message, &device)) return;
+  const uint32_t ifindex = device.ifindex;
+  if (message->nlmsg_type == RTM_DELLINK) {
+    changes->any = true;
+    changes->gone.push_back(ifindex);
+    devices_.erase(ifindex);
+    stale_.erase(ifindex);
+    // It may have moved into another namespace, where a device that stays has its peer now:
+    // of that nobody tells.
+    for (const auto& [index, other] : devices_) {
+      if (other.link == ifindex && other.peer_netns < 0) peer_moved_.insert(index);
+    }
+    return;
+  }
+  const auto known = devices_.find(ifindex);
+  if (known != devices_.end()) {
+    device.marks = known->second.marks;
+    // A device that goes down loses its routes without a word; its role is not to change by
+    // that. When it comes up again its routes are looked at.
+    if (device.up && !known->second.up) stale_.insert(ifindex);
+    if (NeedMarks(device) != NeedMarks(known->second)) stale_.insert(ifindex);
+    if (known->second == device) return;
+  }
+  changes->any = true;
+  devices_[ifindex] = std::move(device);
+}
+
+void DeviceWatch::HandleMarks(const nlmsghdr* message, const std::vector<Marked>& marked,
+                              bool removed, DeviceChanges* changes) {
+  const bool replaced = (message->nlmsg_flags & NLM_F_REPLACE) != 0;
+  if (replaced && message->nlmsg_type == RTM_NEWROUTE) {
+    // Which way it went before is not said.
+    for (const auto& [ifindex, device] : devices_) {
+      if (device.marks.default_route || device.marks.gateway_route) stale_.insert(ifindex);
+    }
+  }
+  for (const Marked& one : marked) {
+    const auto device = devices_.find(one.ifindex);
+    if (device == devices_.end() || !NeedMarks(device->second)) continue;
+    if (removed) {
+      // Another may be left that says the same.
+      if (device->second.up) stale_.insert(one.ifindex);
+      continue;
+    }
+    RouteMarks now = device->second.marks;
+    AddMarks(one.marks, &now);
+    if (now == device->second.marks) continue;
+    device->second.marks = now;
+    changes->any = true;
+  }
+}
+
+}  // namespace waggle::loader

@@ -1,0 +1,80 @@
+// Keeps the facts of all devices true while they come, go and change.
+#ifndef WAGGLE_LOADER_DEVICE_WATCH_H_
+#define WAGGLE_LOADER_DEVICE_WATCH_H_
+
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <set>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "loader/devices.h"
+#include "loader/rtnetlink.h"
+
+struct nlmsghdr;
+
+namespace waggle::loader {
+
+// What one Read() brought.
+struct DeviceChanges {
+  bool any = false;  // devices() has changed
+  // Devices that left, those among them whose index another one has by now.
+  std::vector<uint32_t> gone;
+  // Filters or queueing disciplines were removed from these, by whom ever.
+  std::vector<uint32_t> stripped;
+  // Events were lost, and everything was read anew: a device may have been replaced by
+  // another with the same index.
+  bool resynced = false;
+};
+
+class DeviceWatch {
+ public:
+  // Watches the devices of the calling thread's network namespace, and reads all of them.
+  static absl::StatusOr<std::unique_ptr<DeviceWatch>> Open();
+  ~DeviceWatch();
+
+  // Becomes readable when there is something for Read(); for epoll.
+  int fd() const;
+  // Takes in everything that waits, without blocking. After an error devices() is what
+  // it was; call again later.
+  absl::StatusOr<DeviceChanges> Read();
+  // Facts that were left for later so that a node with very many routes is not kept busy:
+  // when true, call Read() again within a second or so.
+  bool pending() const { return resync_ || !stale_.empty(); }
+
+  const DeviceMap& devices() const { return devices_; }
+
+ private:
+  DeviceWatch(RtSocket events, RtQueries queries)
+      : events_(std::move(events)), queries_(std::move(queries)) {}
+  absl::Status Subscribe();
+  // One device, or (0) all.
+  absl::Status AskLinks(uint32_t ifindex, const RtQueries::Take& take);
+  absl::Status AskMarks(uint32_t ifindex, const RtQueries::Take& take);
+
+  absl::StatusOr<DeviceMap> Dump();
+  // Looks up the marks of these among `devices`.
+  absl::Status LookUpMarks(const std::set<uint32_t>& wanted, DeviceMap* devices);
+  absl::Status Refresh(DeviceChanges* changes);
+  absl::Status Resync(DeviceChanges* changes);
+
+  void Handle(const nlmsghdr* message, DeviceChanges* changes);
+  void HandleLink(const nlmsghdr* message, DeviceChanges* changes);
+  void HandleMarks(const nlmsghdr* message, const std::vector<Marked>& marked, bool removed,
+                   DeviceChanges* changes);
+
+  RtSocket events_;
+  RtQueries queries_;
+  DeviceMap devices_;
+  bool resync_ = false;            // everything must be read anew
+  std::set<uint32_t> stale_;       // devices whose marks must be looked up again
+  std::set<uint32_t> peer_moved_;  // devices whose peer may have moved to another namespace
+  std::chrono::steady_clock::time_point next_look_{};  // not before: routes can be very many
+};
+
+}  // namespace waggle::loader
+
+#endif

@@ -1,0 +1,287 @@
+#include "loader/net_links.h"
+
+#include <bpf/bpf.h>
+#include <dirent.h>
+#include <linux/bpf.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdio>
+#include <iterator>
+#include <memory>
+#include <optional>
+
+#include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
+#include "loader/link_info.h"
+#include "maps/layout.h"
+#include "userspace/os/errno_status.h"
+
+namespace waggle::loader {
+namespace {
+
+// A new pin waits under its name and this until it is renamed.
+constexpr char kAside[] = "_new";
+// Before all others there (BPF_F_BEFORE without a neighbour): one that ends the chain must
+// not keep packets of Services from us.
+constexpr uint32_t kFirst = 1u << 3;
+constexpr int kUnspec = -1;  // TC_ACT_UNSPEC: the next program decides
+
+std::string Folder(std::string_view pin_path) {
+  return maps::PinOf(pin_path, maps::kLinkFolder);
+}
+
+std::string LinkPath(std::string_view pin_path, uint32_t ifindex, TcHook hook) {
+  return absl::StrCat(Folder(pin_path), "/tc_", ifindex, hook == TcHook::kIngress ? "_in" : "_out");
+}
+
+std::string ClsactPath(std::string_view pin_path, uint32_t ifindex) {
+  return absl::StrCat(Folder(pin_path), "/clsact_", ifindex);
+}
+
+std::string MadePath(const std::string& clsact_path) {
+  return clsact_path + "/made";
+}
+
+uint32_t AttachTypeOf(TcHook hook) {
+  return hook == TcHook::kIngress ? kTcxIngress : kTcxEgress;
+}
+
+// What a file below links/ is by its name.
+std::optional<NetPin> ParsePin(const std::string& folder, const std::string& name) {
+  NetPin pin;
+  pin.path = absl::StrCat(folder, "/", name);
+  absl::string_view rest = name;
+  if (absl::ConsumePrefix(&rest, "clsact_")) {
+    pin.kind = NetPin::Kind::kClsact;
+  } else if (absl::ConsumePrefix(&rest, "tc_")) {
+    pin.leftover = absl::ConsumeSuffix(&rest, kAside);
+    if (absl::ConsumeSuffix(&rest, "_out")) {
+      pin.hook = TcHook::kEgress;
+    } else if (!absl::ConsumeSuffix(&rest, "_in")) {
+      return std::nullopt;
+    }
+  } else {
+    return std::nullopt;
+  }
+  if (!absl::SimpleAtoi(rest, &pin.ifindex) || pin.ifindex == 0) return std::nullopt;
+  return pin;
+}
+
+absl::Status OkIfGone(absl::Status status) {
+  return absl::IsNotFound(status) ? absl::OkStatus() : status;
+}
+
+absl::Status RemoveMarker(const std::string& path) {
+  if (rmdir(path.c_str()) == 0 || errno == ENOENT) return absl::OkStatus();
+  if (errno == ENOTDIR || errno == ENOTEMPTY) {
+    return absl::FailedPreconditionError(absl::StrCat(path, " is not Waggle's; it stays"));
+  }
+  return os::ErrnoStatus(errno, absl::StrCat("remove ", path));
+}
+
+// Both filters, the clsact if it is ours, and the folder that says so.
+absl::Status RemoveClsact(uint32_t ifindex, const std::string& path) {
+  bool found = false;
+  for (const TcHook hook : {TcHook::kIngress, TcHook::kEgress}) {
+    const absl::Status status = RemoveFilter(ifindex, hook);
+    found |= status.ok();
+    if (absl::Status failed = OkIfGone(status); !failed.ok()) return failed;
+  }
+  // Where none of our filters was, another device has the index by now.
+  if (found && access(MadePath(path).c_str(), F_OK) == 0) {
+    const absl::Status status = RemoveEmptyClsact(ifindex);
+    if (!status.ok() && !absl::IsFailedPrecondition(status) && !absl::IsNotFound(status)) {
+      return status;
+    }
+  }
+  if (absl::Status status = RemoveMarker(MadePath(path)); !status.ok()) return status;
+  return RemoveMarker(path);
+}
+
+// A program that leaves every packet to the next.
+absl::StatusOr<os::UniqueFd> LoadPass() {
+  bpf_insn code[2] = {};
+  code[0].code = BPF_ALU64 | BPF_MOV | BPF_K;
+  code[0].dst_reg = BPF_REG_0;
+  code[0].imm = kUnspec;
+  code[1].code = BPF_JMP | BPF_EXIT;
+  os::UniqueFd program(bpf_prog_load(BPF_PROG_TYPE_SCHED_CLS, "waggle_pass", "Dual BSD/GPL", code,
+                                     std::size(code), nullptr));
+  if (!program) return os::ErrnoStatus(errno, "load a program that does nothing");
+  return program;
+}
+
+// The pinned link, if it is attached to this device now. One that is not (its device went, or
+// moved to another namespace, where it goes on) is detached and its pin removed.
+absl::StatusOr<os::UniqueFd> AdoptLink(uint32_t ifindex, TcHook hook, const std::string& path) {
+  os::UniqueFd link(bpf_obj_get(path.c_str()));
+  if (!link && errno == ENOENT) return link;
+  if (!link) return os::ErrnoStatus(errno, absl::StrCat("open pinned link ", path));
+  const absl::StatusOr<LinkInfo> info = AskLink(link.get());
+  if (!info.ok() || info->kind != LinkKind::kTcx) {
+    return absl::FailedPreconditionError(
+        absl::StrCat(path, " is not a tcx link; remove it, or give another --pin-path"));
+  }
+  if (info->attach_type == AttachTypeOf(hook) && info->ifindex == ifindex) {
+    const auto here = TcxLinksOf(ifindex, info->attach_type);
+    if (!here.ok()) return here.status();
+    if (std::find(here->begin(), here->end(), info->id) != here->end()) return link;
+  }
+  if (absl::Status status = OkIfGone(RemoveLink(path, LinkKind::kTcx)); !status.ok()) {
+    return status;
+  }
+  return os::UniqueFd();
+}
+
+absl::StatusOr<os::UniqueFd> MakeLink(uint32_t ifindex, TcHook hook, int program_fd,
+                                      const std::string& path) {
+  bpf_link_create_opts options{};
+  options.sz = sizeof(options);
+  options.flags = kFirst;
+  os::UniqueFd link(bpf_link_create(program_fd, static_cast<int>(ifindex),
+                                    static_cast<bpf_attach_type>(AttachTypeOf(hook)), &options));
+  if (!link) return os::ErrnoStatus(errno, absl::StrCat("attach to tcx of device ", ifindex));
+  if (bpf_obj_pin(link.get(), path.c_str()) != 0) {
+    const int error = errno;
+    bpf_link_detach(link.get());
+    return os::ErrnoStatus(error, absl::StrCat("pin link at ", path));
+  }
+  return link;
+}
+
+}  // namespace
+
+absl::StatusOr<std::vector<NetPin>> ListNetPins(std::string_view pin_path) {
+  const std::string folder = Folder(pin_path);
+  const std::unique_ptr<DIR, int (*)(DIR*)> entries(opendir(folder.c_str()), closedir);
+  std::vector<NetPin> pins;
+  if (!entries && errno == ENOENT) return pins;
+  if (!entries) return os::ErrnoStatus(errno, absl::StrCat("read folder ", folder));
+  while (const dirent* entry = readdir(entries.get())) {
+    if (std::optional<NetPin> pin = ParsePin(folder, entry->d_name)) pins.push_back(*pin);
+  }
+  std::sort(pins.begin(), pins.end());
+  return pins;
+}
+
+absl::Status RemoveNetPin(const NetPin& pin) {
+  if (pin.kind == NetPin::Kind::kClsact) return RemoveClsact(pin.ifindex, pin.path);
+  return OkIfGone(RemoveLink(pin.path, LinkKind::kTcx));
+}
+
+absl::StatusOr<NetLinks> NetLinks::Open(std::string_view pin_path, waggle_tc_attach attach,
+                                        waggle_tc_attach previous) {
+  NetLinks links(pin_path, attach);
+  if (previous == WAGGLE_TC_NONE || previous == attach) return links;
+  absl::StatusOr<os::UniqueFd> pass = LoadPass();
+  if (!pass.ok()) return pass.status();
+  links.pass_ = *std::move(pass);
+  return links;
+}
+
+absl::Status NetLinks::Set(uint32_t ifindex, TcHook hook, int program_fd) {
+  return attach_ == WAGGLE_TC_TCX ? SetLink(ifindex, hook, program_fd)
+                                  : SetFilter(ifindex, hook, program_fd);
+}
+
+absl::Status NetLinks::SetLink(uint32_t ifindex, TcHook hook, int program_fd) {
+  const std::string path = LinkPath(pin_path_, ifindex, hook);
+  absl::StatusOr<os::UniqueFd> link = AdoptLink(ifindex, hook, path);
+  if (!link.ok()) return link.status();
+  const bool switching = static_cast<bool>(pass_);
+  const int first = switching ? pass_.get() : program_fd;
+  // ENOLINK when the device went between the two calls.
+  if (*link && bpf_link_update(link->get(), first, nullptr) != 0) {
+    if (absl::Status status = OkIfGone(RemoveLink(path, LinkKind::kTcx)); !status.ok()) {
+      return status;
+    }
+    link->Reset();
+  }
+  if (!*link) {
+    link = MakeLink(ifindex, hook, first, path);
+    if (!link.ok()) return link.status();
+  }
+  if (!switching) return absl::OkStatus();
+  if (absl::Status status = OkIfGone(RemoveFilter(ifindex, hook)); !status.ok()) return status;
+  if (bpf_link_update(link->get(), program_fd, nullptr) != 0) {
+    return os::ErrnoStatus(errno, absl::StrCat("update link ", path));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status NetLinks::SetFilter(uint32_t ifindex, TcHook hook, int program_fd) {
+  const std::string marker = ClsactPath(pin_path_, ifindex);
+  if (mkdir(marker.c_str(), 0700) != 0 && errno != EEXIST) {
+    return os::ErrnoStatus(errno, absl::StrCat("make folder ", marker));
+  }
+  bool made = false;
+  absl::Status status = EnsureClsact(ifindex, &made);
+  if (made && mkdir(MadePath(marker).c_str(), 0700) != 0 && errno != EEXIST) {
+    status = os::ErrnoStatus(errno, absl::StrCat("make folder ", MadePath(marker)));
+  }
+  if (status.ok() && pass_) {
+    const absl::StatusOr<os::UniqueFd> link =
+        AdoptLink(ifindex, hook, LinkPath(pin_path_, ifindex, hook));
+    if (!link.ok()) return link.status();
+    if (*link && bpf_link_update(link->get(), pass_.get(), nullptr) != 0) {
+      return os::ErrnoStatus(errno, absl::StrCat("update the link at device ", ifindex));
+    }
+  }
+  if (status.ok()) status = PutFilter(ifindex, hook, program_fd);
+  if (status.ok() && pass_) {
+    status = OkIfGone(RemoveLink(LinkPath(pin_path_, ifindex, hook), LinkKind::kTcx));
+  }
+  return status;
+}
+
+absl::Status NetLinks::Clear(uint32_t ifindex, TcHook hook) {
+  const std::string path = LinkPath(pin_path_, ifindex, hook);
+  if (absl::Status status = OkIfGone(RemoveLink(path, LinkKind::kTcx)); !status.ok()) return status;
+  if (access(ClsactPath(pin_path_, ifindex).c_str(), F_OK) != 0) return absl::OkStatus();
+  return OkIfGone(RemoveFilter(ifindex, hook));
+}
+
+absl::Status NetLinks::Remove(uint32_t ifindex) {
+  for (const TcHook hook : {TcHook::kIngress, TcHook::kEgress}) {
+    const std::string path = LinkPath(pin_path_, ifindex, hook);
+    absl::Status status = OkIfGone(RemoveLink(path, LinkKind::kTcx));
+    if (!status.ok()) return status;
+  }
+  const std::string marker = ClsactPath(pin_path_, ifindex);
+  if (access(marker.c_str(), F_OK) != 0) return absl::OkStatus();
+  return RemoveClsact(ifindex, marker);
+}
+
+absl::Status NetLinks::Forget(uint32_t ifindex) {
+  for (const TcHook hook : {TcHook::kIngress, TcHook::kEgress}) {
+    const std::string path = LinkPath(pin_path_, ifindex, hook);
+    absl::Status status = OkIfGone(RemoveLink(path, LinkKind::kTcx));
+    if (!status.ok()) return status;
+  }
+  const std::string marker = ClsactPath(pin_path_, ifindex);
+  if (absl::Status status = RemoveMarker(MadePath(marker)); !status.ok()) return status;
+  return RemoveMarker(marker);
+}
+
+absl::StatusOr<bool> NetLinks::InForce(uint32_t ifindex, TcHook hook) const {
+  if (attach_ == WAGGLE_TC_CLSACT) {
+    const absl::StatusOr<std::vector<TcFilter>> filters = ListFilters(ifindex, hook);
+    if (!filters.ok()) return filters.status();
+    return std::any_of(filters->begin(), filters->end(), IsOurs);
+  }
+  const os::UniqueFd link(bpf_obj_get(LinkPath(pin_path_, ifindex, hook).c_str()));
+  if (!link) return false;
+  const absl::StatusOr<LinkInfo> info = AskLink(link.get());
+  if (!info.ok() || info->kind != LinkKind::kTcx || info->ifindex != ifindex) return false;
+  const auto here = TcxLinksOf(ifindex, AttachTypeOf(hook));
+  if (absl::IsNotFound(here.status())) return false;
+  if (!here.ok()) return here.status();
+  return std::find(here->begin(), here->end(), info->id) != here->end();
+}
+
+}  // namespace waggle::loader

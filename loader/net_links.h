@@ -1,0 +1,79 @@
+// Our programs at tc of devices: adopted, updated, made, let go. By tcx links, pinned as
+// links/tc_<ifindex>_in and _out, or by filters at clsact, which no pin can hold: a folder
+// links/clsact_<ifindex> says that there are some (in it one named `made` says that the
+// clsact is ours as well).
+#ifndef WAGGLE_LOADER_NET_LINKS_H_
+#define WAGGLE_LOADER_NET_LINKS_H_
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "bpf/abi.h"
+#include "loader/tc_filters.h"
+#include "userspace/os/unique_fd.h"
+
+namespace waggle::loader {
+
+// One pin as it was found.
+struct NetPin {
+  enum class Kind : uint8_t { kLink, kClsact };
+
+  Kind kind = Kind::kLink;
+  TcHook hook = TcHook::kIngress;  // kLink
+  uint32_t ifindex = 0;
+  std::string path;
+  bool leftover = false;  // a link that a crash left before it got its name
+
+  auto operator<=>(const NetPin&) const = default;
+};
+
+// Sorted: links at ingress, links at egress, folders. Empty when there are none.
+absl::StatusOr<std::vector<NetPin>> ListNetPins(std::string_view pin_path);
+
+// Detaches what the pin stands for and removes it. FailedPrecondition: it is not ours; it
+// stays.
+absl::Status RemoveNetPin(const NetPin& pin);
+
+// Devices are those of the calling thread's network namespace.
+class NetLinks {
+ public:
+  // `attach`: how. `previous`: how those before us did it, by the pins (NONE: nobody). While
+  // one way is exchanged for the other each packet meets our program once or, for some
+  // microseconds, not at all, but never twice: what is translated would be taken for a packet
+  // that has nothing to do with Services. Changes nothing yet.
+  static absl::StatusOr<NetLinks> Open(std::string_view pin_path, waggle_tc_attach attach,
+                                       waggle_tc_attach previous);
+
+  // Makes `program_fd` the program there; what is ours there gets it atomically. NotFound: no
+  // such device.
+  absl::Status Set(uint32_t ifindex, TcHook hook, int program_fd);
+  // Takes what is ours from one hook. Nothing there: OK.
+  absl::Status Clear(uint32_t ifindex, TcHook hook);
+  // Takes everything of ours from the device, the clsact too if we made it and nobody else's
+  // filter is there.
+  absl::Status Remove(uint32_t ifindex);
+  // The same after the device has left this namespace, or the world.
+  absl::Status Forget(uint32_t ifindex);
+
+  // Is what Set() made still in force?
+  absl::StatusOr<bool> InForce(uint32_t ifindex, TcHook hook) const;
+
+ private:
+  NetLinks(std::string_view pin_path, waggle_tc_attach attach)
+      : pin_path_(pin_path), attach_(attach) {}
+  absl::Status SetLink(uint32_t ifindex, TcHook hook, int program_fd);
+  absl::Status SetFilter(uint32_t ifindex, TcHook hook, int program_fd);
+
+  std::string pin_path_;
+  waggle_tc_attach attach_;
+  os::UniqueFd pass_;  // a program that does nothing, where one way is exchanged for the other
+};
+
+}  // namespace waggle::loader
+
+#endif
