@@ -1,0 +1,371 @@
+// Measures the ways from a pod to a Service on one node against the direct way to the
+// pod behind it, all in the lab's sandbox: nothing is left behind. Run as root;
+// docs/performance.md says how, and holds a recorded run.
+//
+// Exit status: 0 only if every measurement gave operations and no error, and each way
+// was the one that its name says.
+#include <sys/utsname.h>
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <cstdio>
+#include <ctime>
+#include <fstream>
+#include <iostream>
+#include <nlohmann/json.hpp>
+#include <random>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "bench/path/peer.h"
+#include "bench/path/program_time.h"
+#include "bench/path/report.h"
+#include "bench/path/world.h"
+#include "tests/lab/sandbox.h"
+
+namespace waggle::bench {
+namespace {
+
+using net::Family;
+
+constexpr int64_t kMillisecond = 1'000'000;
+
+struct Options {
+  int rounds = 40;
+  int slice_ms = 200;
+  int warmup_ms = 10;
+  std::vector<std::string> ops = {"tcp-connect", "tcp-open"};
+  std::vector<std::string> families = {"v4"};
+  std::vector<std::string> variants;
+  int services = 1;
+  int endpoints = 5;
+  bool together = false;
+  bool legacy_iptables = false;
+  bool short_form = false;
+  bool profile = false;
+  uint64_t seed = 1;
+  std::string raw;
+};
+
+std::string NameOfFamily(Family family) {
+  return family == Family::kIpv4 ? "v4" : "v6";
+}
+
+class Bench {
+ public:
+  Bench(const Options& options, std::ostream& raw) : options_(options), raw_(raw) {
+    for (const Variant& variant : AllVariants()) {
+      const bool named = std::find(options.variants.begin(), options.variants.end(),
+                                   variant.name) != options.variants.end();
+      if (options.variants.empty() ? !options.short_form || variant.short_form : named) {
+        world_options_.variants.push_back(variant);
+      }
+    }
+    cpus_ = static_cast<int>(sysconf(_SC_NPROCESSORS_ONLN));
+    world_options_.services = options.services;
+    world_options_.endpoints = options.endpoints;
+    world_options_.client_cpu = 0;
+    world_options_.server_cpu = options.together || cpus_ < 2 ? 0 : 1;
+    world_options_.legacy_iptables = options.legacy_iptables;
+    for (const Op op : kAllOps) {
+      for (const Family family : {Family::kIpv4, Family::kIpv6}) {
+        if (Asked(options.ops, NameOf(op)) && Asked(options.families, NameOfFamily(family))) {
+          kinds_.push_back({op, family});
+        }
+      }
+    }
+  }
+
+  int Run() {
+    WriteHeader();
+    Note("building %zu nodes with two pods each", world_options_.variants.size());
+    World world(world_options_);
+    Check(world);
+    MeasureRounds(world);
+    Print();
+    if (options_.profile) Profile(world);
+    for (const std::string& fault : faults_)
+      std::fprintf(stderr, "path_bench: %s\n", fault.c_str());
+    return faults_.empty() ? 0 : 1;
+  }
+
+ private:
+  struct OpAndFamily {
+    Op op;
+    Family family;
+  };
+
+  static bool Asked(const std::vector<std::string>& names, const std::string& name) {
+    return std::find(names.begin(), names.end(), name) != names.end() ||
+           std::find(names.begin(), names.end(), "all") != names.end();
+  }
+
+  template <typename... Arguments>
+  void Note(const char* format, Arguments... arguments) const {
+    if (options_.short_form || isatty(STDERR_FILENO) == 0) return;
+    std::fprintf(stderr, "\r\033[K");
+    std::fprintf(stderr, format, arguments...);
+    std::fflush(stderr);
+  }
+
+  void WriteRaw(const nlohmann::json& json) { raw_ << json.dump() << std::endl; }
+
+  void WriteHeader() {
+    utsname system{};
+    uname(&system);
+    std::vector<std::string> names;
+    for (const Variant& variant : world_options_.variants)
+      names.emplace_back(variant.name);
+    WriteRaw({{"type", "run"},
+              {"unixTime", std::time(nullptr)},
+              {"kernel", system.release},
+              {"cpus", cpus_},
+              {"clientCpu", world_options_.client_cpu},
+              {"serverCpu", world_options_.server_cpu},
+              {"rounds", options_.rounds},
+              {"sliceMs", options_.slice_ms},
+              {"warmupMs", options_.warmup_ms},
+              {"services", options_.services},
+              {"endpoints", options_.endpoints},
+              {"iptables", options_.legacy_iptables ? "legacy" : "nft"},
+              {"seed", options_.seed},
+              {"variants", names}});
+  }
+
+  void Expect(const Variant& variant, const OpAndFamily& kind, const Outcome& outcome) {
+    if (outcome.errors == 0 && outcome.ops > 0) return;
+    faults_.push_back(absl::StrCat(variant.name, ", ", NameOf(kind.op), ", ",
+                                   NameOfFamily(kind.family), ": ", outcome.ops, " operations, ",
+                                   outcome.errors, " errors, the first: ", outcome.first_error));
+  }
+
+  // Each way once, unmeasured: does it work, and is it the way that it is said to be?
+  void Check(World& world) {
+    const World::Slice slice{20 * kMillisecond, 0};
+    for (const Variant& variant : world_options_.variants) {
+      for (const OpAndFamily& kind : kinds_) {
+        const uint64_t before = world.Forwarded(variant, kind.family);
+        const Outcome outcome = world.Measure(variant, kind.op, kind.family, slice);
+        const uint64_t forwarded = world.Forwarded(variant, kind.family) - before;
+        WriteRaw({{"type", "check"},
+                  {"variant", variant.name},
+                  {"op", NameOf(kind.op)},
+                  {"family", NameOfFamily(kind.family)},
+                  {"ops", outcome.ops},
+                  {"forwarded", forwarded}});
+        Expect(variant, kind, outcome);
+        // The node's stack has a question and an answer of each operation, or nothing
+        // but the first packets of a way that is not known yet.
+        const bool around =
+            variant.kind == Kind::kVeth ||
+            (variant.kind == Kind::kWaggle && std::string(variant.forwarding) == "redirect");
+        if (around ? forwarded > 20 + outcome.ops / 10 : forwarded < 2 * outcome.ops) {
+          faults_.push_back(
+              absl::StrCat(variant.name, ", ", NameOf(kind.op), ", ", NameOfFamily(kind.family),
+                           ": the node's stack has forwarded ", forwarded, " packets of ",
+                           outcome.ops, " operations, which is not this way"));
+        }
+      }
+    }
+  }
+
+  void MeasureRounds(World& world) {
+    std::mt19937_64 random(options_.seed);
+    const World::Slice slice{options_.slice_ms * kMillisecond, options_.warmup_ms * kMillisecond};
+    std::vector<OpAndFamily> kinds = kinds_;
+    std::vector<const Variant*> order;
+    for (const Variant& variant : world_options_.variants)
+      order.push_back(&variant);
+    for (int round = 1; round <= options_.rounds; ++round) {
+      Note("round %d of %d", round, options_.rounds);
+      std::shuffle(kinds.begin(), kinds.end(), random);
+      for (const OpAndFamily& kind : kinds) {
+        std::shuffle(order.begin(), order.end(), random);
+        for (size_t i = 0; i < order.size(); ++i) {
+          samples_.push_back({round, static_cast<int>(i), order[i]->name, kind.op, kind.family,
+                              world.Measure(*order[i], kind.op, kind.family, slice)});
+          WriteRaw(samples_.back());
+          Expect(*order[i], kind, samples_.back().outcome);
+        }
+      }
+    }
+    Note("%s", "");
+  }
+
+  // In the order of AllVariants(), which the rounds have shuffled.
+  std::vector<Row> Rows() const {
+    std::vector<Row> rows = Summarize(samples_, kReference);
+    const auto rank = [](const std::string& name) {
+      const auto& all = AllVariants();
+      return std::find_if(all.begin(), all.end(),
+                          [&name](const Variant& each) { return each.name == name; }) -
+             all.begin();
+    };
+    std::stable_sort(rows.begin(), rows.end(), [&rank](const Row& a, const Row& b) {
+      return rank(a.variant) < rank(b.variant);
+    });
+    return rows;
+  }
+
+  void Print() {
+    std::cout << Tables(Rows()) << "\n";
+    for (const Variant& variant : world_options_.variants) {
+      std::printf("%-20s %s\n", variant.name, variant.what);
+    }
+    std::printf(
+        "\n%d rounds, each way once a round for %d ms, in a new order each time; medians;\n"
+        "'of direct' is to the same round's, with quartiles. 'CPU' is the time of client\n"
+        "and server for one operation, softirqs in it. Client on CPU %d, server on CPU %d,\n"
+        "one connection at a time; %d Service%s with %d endpoints%s. Others had %.0f %% of\n"
+        "the machine meanwhile.\n",
+        options_.rounds, options_.slice_ms, world_options_.client_cpu, world_options_.server_cpu,
+        options_.services, options_.services == 1 ? "" : "s", options_.endpoints,
+        options_.services == 1 ? "" : " each, the last one asked",
+        100 * OthersShare(samples_, cpus_));
+    std::fflush(stdout);
+  }
+
+  void PrintProgram(const Variant& variant, const OpAndFamily& kind, const RunTime& program,
+                    uint64_t ops) {
+    const double per_op = static_cast<double>(program.runs) / static_cast<double>(ops);
+    const double ns = static_cast<double>(program.ns) / static_cast<double>(program.runs);
+    std::printf("| %-19s | %-11s | %s | %-16s | %7.2f | %6.1f |\n", variant.name, NameOf(kind.op),
+                NameOfFamily(kind.family).c_str(), program.name.c_str(), per_op, ns);
+    WriteRaw({{"type", "program"},
+              {"variant", variant.name},
+              {"op", NameOf(kind.op)},
+              {"family", NameOfFamily(kind.family)},
+              {"program", program.name},
+              {"runs", program.runs},
+              {"ns", program.ns},
+              {"ops", ops}});
+  }
+
+  // Once more, with the kernel's clock on: how long each program takes.
+  void Profile(World& world) {
+    const RunTimeSwitch counting;
+    const World::Slice slice{options_.slice_ms * kMillisecond, options_.warmup_ms * kMillisecond};
+    std::printf(
+        "\n| way                 | operation   |    | program          | runs/op | ns/run |\n"
+        "|---------------------|-------------|----|------------------|--------:|-------:|\n");
+    for (const Variant& variant : world_options_.variants) {
+      for (const OpAndFamily& kind : kinds_) {
+        const World::Slice one = slice;
+        if (variant.kind == Kind::kWaggle) {
+          const std::string& pins = world.node(variant).pin_path();
+          const RunTimes before = ReadRunTimes(pins);
+          const Outcome outcome = world.Measure(variant, kind.op, kind.family, one);
+          Expect(variant, kind, outcome);
+          for (const auto& [id, program] : Difference(before, ReadRunTimes(pins))) {
+            PrintProgram(variant, kind, program, std::max<uint64_t>(outcome.ops, 1));
+          }
+        } else if (std::string(variant.name) == kReference) {
+          Outcome outcome;
+          const RunTime empty =
+              MeasureEmpty(world.node(variant), world.client_device(variant),
+                           [&] { outcome = world.Measure(variant, kind.op, kind.family, one); });
+          if (empty.runs > 0)
+            PrintProgram(variant, kind, empty, std::max<uint64_t>(outcome.ops, 1));
+        }
+      }
+    }
+    std::printf(
+        "\n'ns/run' has two readings of the clock in it, which is what the program 'empty'"
+        " shows;\nruns in the warm-up are counted, its operations are not.\n");
+    std::fflush(stdout);
+  }
+
+  const Options& options_;
+  std::ostream& raw_;
+  int cpus_ = 1;
+  WorldOptions world_options_;
+  std::vector<OpAndFamily> kinds_;
+  std::vector<Sample> samples_;
+  std::vector<std::string> faults_;
+};
+
+std::string KnownVariants() {
+  return absl::StrJoin(AllVariants(), ", ", [](std::string* out, const Variant& variant) {
+    absl::StrAppend(out, variant.name);
+  });
+}
+
+int Main(int argc, char** argv) {
+  Options options;
+  std::string server_kind;
+  uint16_t port = 0;
+  int cpu = 0;
+  CLI::App app("Measures ways from a pod to a Service on one node. Needs root.");
+  app.add_option("--rounds", options.rounds, "rounds, each with every way once")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 100000));
+  app.add_option("--slice-ms", options.slice_ms, "how long one measurement takes")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 60000));
+  app.add_option("--warmup-ms", options.warmup_ms, "before it, uncounted")
+      ->capture_default_str()
+      ->check(CLI::Range(0, 60000));
+  app.add_option("--ops", options.ops, "operations: tcp-connect, tcp-open, udp-new, udp-open, all")
+      ->delimiter(',')
+      ->capture_default_str()
+      ->check(CLI::IsMember({"tcp-connect", "tcp-open", "udp-new", "udp-open", "all"}));
+  app.add_option("--families", options.families, "v4, v6")
+      ->delimiter(',')
+      ->capture_default_str()
+      ->check(CLI::IsMember({"v4", "v6"}));
+  std::vector<std::string> names;
+  for (const Variant& variant : AllVariants())
+    names.emplace_back(variant.name);
+  app.add_option("--variants", options.variants, "of " + KnownVariants() + "; all by default")
+      ->delimiter(',')
+      ->check(CLI::IsMember(names));
+  app.add_option("--services", options.services, "Services in rules and maps; the last is asked")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 60000));
+  app.add_option("--endpoints", options.endpoints, "of each Service")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 100));
+  app.add_flag("--together", options.together, "client and server on one CPU, not on two");
+  app.add_flag("--legacy-iptables", options.legacy_iptables,
+               "iptables-legacy in place of iptables-nft");
+  CLI::Option* short_form =
+      app.add_flag("--short", options.short_form, "a few seconds, for a first look");
+  app.add_flag("--profile", options.profile, "then show how long each BPF program takes");
+  app.add_option("--seed", options.seed, "of the order")->capture_default_str();
+  app.add_option("--raw", options.raw, "a file for all measurements, as lines of JSON");
+  CLI::App* client = app.add_subcommand("client")->group("");
+  client->add_option("cpu", cpu)->required();
+  CLI::App* server = app.add_subcommand("server")->group("");
+  server->add_option("kind", server_kind)->required();
+  server->add_option("port", port)->required();
+  server->add_option("cpu", cpu)->required();
+  CLI11_PARSE(app, argc, argv);
+  if (client->parsed()) return RunClient(cpu);
+  if (server->parsed()) {
+    return RunServer(server_kind.starts_with("tcp"), server_kind.ends_with("6"), port, cpu);
+  }
+  if (*short_form) {
+    if (app.count("--rounds") == 0) options.rounds = 12;
+    if (app.count("--slice-ms") == 0) options.slice_ms = 20;
+    if (app.count("--warmup-ms") == 0) options.warmup_ms = 4;
+  }
+  // The reference is always one of them.
+  if (!options.variants.empty()) options.variants.emplace_back(kReference);
+  std::ofstream raw;
+  if (!options.raw.empty()) {
+    raw.open(options.raw);
+    if (!raw) {
+      std::fprintf(stderr, "path_bench: cannot write %s\n", options.raw.c_str());
+      return 2;
+    }
+  }
+  return lab::RunInSandbox([&] { return Bench(options, raw).Run(); });
+}
+
+}  // namespace
+}  // namespace waggle::bench
+
+int main(int argc, char** argv) {
+  return waggle::bench::Main(argc, argv);
+}
