@@ -3,6 +3,7 @@
 #include <CLI/CLI.hpp>
 #include <map>
 
+#include "tests/lab/peer/flood.h"
 #include "tests/lab/peer/load.h"
 #include "tests/lab/peer/serve.h"
 #include "tests/lab/peer/steps.h"
@@ -41,6 +42,17 @@ int main(int argc, char** argv) {
   hold_command->add_option("--interval-ms", interval_ms);
   hold_command->add_option("--timeout-ms", timeout_ms);
 
+  waggle::lab::FloodOptions flood;
+  CLI::App* flood_command =
+      app.add_subcommand("flood", "Packets of many clients that never were, as fast as possible");
+  flood_command->add_flag("--udp", flood.udp);
+  flood_command->add_option("--flags", flood.flags)->check(CLI::IsMember({"syn", "ack", "rst"}));
+  flood_command->add_option("--to", flood.to)->required();
+  flood_command->add_option("--from", flood.from, "The first source address")->required();
+  flood_command->add_option("--first-port", flood.first_port);
+  flood_command->add_option("--last-port", flood.last_port);
+  flood_command->add_option("--count", flood.count)->required();
+
   CLI11_PARSE(app, argc, argv);
   rate.timeout = hold.timeout = std::chrono::milliseconds(timeout_ms);
   hold.interval = std::chrono::milliseconds(interval_ms);
@@ -48,5 +60,6 @@ int main(int argc, char** argv) {
   if (*steps_command) return waggle::lab::RunSteps();
   if (*rate_command) return waggle::lab::Rate(rate);
   if (*hold_command) return waggle::lab::Hold(hold);
+  if (*flood_command) return waggle::lab::Flood(flood);
   return 2;
 }
