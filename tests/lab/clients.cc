@@ -42,6 +42,8 @@ Server ServeAll(const Place& place, uint16_t port) {
     listen.push_back(protocol + At(place.addresses().v4, port));
     listen.push_back(protocol + At(place.addresses().v6, port));
   }
+  listen.push_back("echo:" + At(place.addresses().v4, kEchoPort));
+  listen.push_back("echo:" + At(place.addresses().v6, kEchoPort));
   return Server(place, place.name(), listen);
 }
 
@@ -95,7 +97,14 @@ Tally Load::Read(std::chrono::milliseconds patience) {
   std::optional<std::string> line = process_.ReadLine(patience);
   if (!line) Fail(absl::StrCat("load in ", place_, " died\n", process_.Err()));
   nlohmann::json json = nlohmann::json::parse(*line);
-  return {json["attempts"], json["ok"], json["failures"], json["names"], json["slowestMs"], *line};
+  return {json["attempts"],
+          json["ok"],
+          json["failures"],
+          json["names"],
+          json["slowestMs"],
+          json.value("shared", uint64_t{0}),
+          json.value("changed", uint64_t{0}),
+          *line};
 }
 
 Tally Load::Mark() {

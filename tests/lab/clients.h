@@ -25,7 +25,9 @@ class Server {
   Process process_;
 };
 
-// TCP and UDP on both addresses of the place, named as the place is.
+// TCP and UDP on both addresses of the place, named as the place is; on kEchoPort every
+// byte comes back.
+inline constexpr uint16_t kEchoPort = 7;
 Server ServeAll(const Place& place, uint16_t port = 8080);
 
 // What one step of a client gave (tests/lab/peer/steps.h).
@@ -47,6 +49,8 @@ class StepResult {
   bool eof() const;
   bool syn_data() const { return json_.value("synData", false); }
   bool mptcp() const { return json_.value("mptcp", false); }
+  int mss() const { return json_.value("mss", 0); }
+  int mtu() const { return json_.value("mtu", 0); }
   double ms() const { return json_.value("ms", 0.0); }
 
   friend std::ostream& operator<<(std::ostream& out, const StepResult& result);
@@ -80,6 +84,9 @@ struct Tally {
   std::map<std::string, uint64_t> failures;
   std::map<std::string, uint64_t> names;
   double slowest_ms = 0;
+  // Of `clash` (peer/clash.h).
+  uint64_t shared = 0;
+  uint64_t changed = 0;
   std::string text;
 
   bool AllOk() const { return attempts > 0 && ok == attempts && failures.empty(); }
@@ -89,13 +96,14 @@ struct Tally {
 // A client that goes on until told to stop.
 class Load {
  public:
-  // Arguments of waggle-lab-peer: {"rate", …} or {"hold", …}. Under way on return.
+  // Arguments of waggle-lab-peer: {"rate", …}, {"hold", …} or {"clash", …}. Under way on
+  // return.
   Load(const Place& place, const Argv& arguments);
 
   // What happened since the last mark.
   Tally Mark();
   Tally Stop();
-  // Waits for a client with --count to be done.
+  // Waits for a client with --count, or `clash`, to be done.
   Tally Finish(std::chrono::milliseconds patience = kPatience) { return Read(patience); }
 
  private:

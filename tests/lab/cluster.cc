@@ -6,12 +6,12 @@
 
 namespace waggle::lab {
 
-Nodes::Nodes(Cni cni) : node1(lab.AddNode(cni)), node2(lab.AddNode(cni)) {
-  lab.Connect();
+Nodes::Nodes(Cni cni, PodNetwork network) : node1(lab.AddNode(cni)), node2(lab.AddNode(cni)) {
+  lab.Connect(network);
 }
 
-Cluster::Cluster(Cni cni)
-    : Nodes(cni),
+Cluster::Cluster(Cni cni, PodNetwork network)
+    : Nodes(cni, network),
       client(node1.AddPod("client")),
       b1(node1.AddPod("b1")),
       b2(node2.AddPod("b2")),
@@ -52,8 +52,33 @@ std::string HostOf(const std::string& address_and_port) {
   return host.starts_with("[") ? host.substr(1, host.size() - 2) : host;
 }
 
+std::string NameOf(Cni cni) {
+  return cni == Cni::kRouted ? "Routed" : "Bridged";
+}
+
+std::string NameOf(PodNetwork network) {
+  switch (network) {
+    case PodNetwork::kRoutes:
+      return "Routes";
+    case PodNetwork::kVxlan:
+      return "Vxlan";
+    case PodNetwork::kTun:
+      return "Tun";
+  }
+  return "";
+}
+
+std::string NameOf(net::Family family) {
+  return family == net::Family::kIpv4 ? "IPv4" : "IPv6";
+}
+
+std::string Traffic::Silence() const {
+  if (tcp()) return "connect: timeout";
+  return mode == "udp-connected" ? "recv: timeout" : "recvfrom: timeout";
+}
+
 std::string Traffic::Name() const {
-  std::string name = family == net::Family::kIpv4 ? "IPv4" : "IPv6";
+  std::string name = NameOf(family);
   if (mode == "tcp") return name + "Tcp";
   if (mode == "udp-new") return name + "Udp";
   return name + "UdpConnected";
@@ -69,7 +94,7 @@ std::vector<Traffic> AllTraffic() {
 }
 
 std::string FamilyOf(const testing::TestParamInfo<net::Family>& info) {
-  return info.param == net::Family::kIpv4 ? "IPv4" : "IPv6";
+  return NameOf(info.param);
 }
 
 std::string TrafficOf(const testing::TestParamInfo<Traffic>& info) {

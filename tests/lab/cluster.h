@@ -19,7 +19,7 @@ namespace waggle::lab {
 // Two wired nodes without pods.
 class Nodes {
  public:
-  explicit Nodes(Cni cni);
+  explicit Nodes(Cni cni, PodNetwork network = PodNetwork::kRoutes);
 
   Lab lab;
   Node& node1;
@@ -31,7 +31,7 @@ class Nodes {
 // of node1 is started by StartAgent().
 class Cluster : public Nodes {
  public:
-  explicit Cluster(Cni cni = Cni::kRouted);
+  explicit Cluster(Cni cni = Cni::kRouted, PodNetwork network = PodNetwork::kRoutes);
 
   Pod& client;
   Pod& b1;
@@ -63,6 +63,10 @@ std::string Mapped(const std::string& v4_address, uint16_t port);
 // Without the port.
 std::string HostOf(const std::string& address_and_port);
 
+std::string NameOf(Cni cni);             // "Routed"
+std::string NameOf(PodNetwork network);  // "Routes", "Vxlan", "Tun"
+std::string NameOf(net::Family family);  // "IPv4"
+
 // One way to ask a Service: AskMany()'s mode and the family.
 struct Traffic {
   net::Family family;
@@ -70,6 +74,8 @@ struct Traffic {
 
   bool tcp() const { return mode == "tcp"; }
   std::string Name() const;
+  // What the client's call says when no answer comes: "connect: timeout" and the like.
+  std::string Silence() const;
 };
 std::vector<Traffic> AllTraffic();
 // For INSTANTIATE_TEST_SUITE_P.

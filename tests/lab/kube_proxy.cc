@@ -12,7 +12,7 @@ std::string Lower(const std::string& protocol) {
 std::string Table(const Service& service, net::Family family) {
   bool v4 = family == net::Family::kIpv4;
   std::string ip = v4 ? "ip" : "ip6";
-  std::string endpoint_chains, service_chains, service_rules;
+  std::string endpoint_chains, service_chains, service_rules, reject_rules;
   for (const ServicePort& port : service.ports) {
     std::string protocol = Lower(port.protocol);
     std::string id = absl::StrCat(service.name, "-", protocol);
@@ -27,6 +27,11 @@ std::string Table(const Service& service, net::Family family) {
       absl::StrAppend(&choices, n == 0 ? "" : ", ", n, " : goto ", chain);
       ++n;
     }
+    if (n == 0) {
+      absl::StrAppend(&reject_rules, "    ", ip, " daddr ", service.cluster_ips.Of(family), " ",
+                      protocol, " dport ", port.port, " reject\n");
+      continue;
+    }
     absl::StrAppend(&service_chains, "  chain service-", id, " {\n    numgen random mod ", n,
                     " vmap { ", choices, " }\n  }\n");
     absl::StrAppend(&service_rules, "    ", ip, " daddr ", service.cluster_ips.Of(family), " ",
@@ -38,6 +43,11 @@ std::string Table(const Service& service, net::Family family) {
       service_chains, "  chain services {\n", service_rules, "  }\n",
       "  chain masquerading {\n    mark and 0x4000 == 0 return\n    mark set mark xor 0x4000\n"
       "    masquerade fully-random\n  }\n",
+      "  chain no-endpoints {\n", reject_rules, "  }\n",
+      "  chain filter-forward {\n    type filter hook forward priority -110; policy accept;\n"
+      "    jump no-endpoints\n  }\n",
+      "  chain filter-output {\n    type filter hook output priority -110; policy accept;\n"
+      "    jump no-endpoints\n  }\n",
       "  chain nat-output {\n    type nat hook output priority -100; policy accept;\n"
       "    jump services\n  }\n",
       "  chain nat-prerouting {\n    type nat hook prerouting priority -100; policy accept;\n"

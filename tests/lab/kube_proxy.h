@@ -9,7 +9,7 @@
 namespace waggle::lab {
 
 // Without --cluster-cidr there is no local-traffic detector: only a backend's
-// connection to itself is masqueraded.
+// connection to itself is masqueraded. A Service without endpoints is rejected.
 void InstallKubeProxyRules(const Node& node, const Service& service);
 void RemoveKubeProxyRules(const Node& node);
 

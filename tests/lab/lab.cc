@@ -106,6 +106,9 @@ Place::Place(std::string name, std::string cgroup)
   Ip("link set lo up\n");
 }
 
+Place::Place(const Place& other, std::string cgroup)
+    : name_(other.name_), cgroup_(std::move(cgroup)), addresses_(other.addresses_) {}
+
 void Place::Ip(const std::string& lines) const {
   Must(RunProgram({.input = lines}, {"ip", "-n", name_, "-batch", "-"}),
        absl::StrCat("in ", name_, ":\n", lines));
@@ -126,6 +129,49 @@ void Place::Sysctl(std::string_view key, std::string_view value) const {
       Fail(absl::StrCat("sysctl ", path, ": ", std::strerror(errno)));
     }
   });
+}
+
+void Place::SetRpFilter(int mode) const {
+  InNetns(name_, [&] {
+    for (const auto& device : std::filesystem::directory_iterator("/proc/sys/net/ipv4/conf")) {
+      std::ofstream file(device.path() / "rp_filter");
+      file << mode << std::flush;
+      if (!file) Fail(absl::StrCat("rp_filter in ", name_));
+    }
+  });
+}
+
+void Place::SetOffloads(const std::string& device, bool on) const {
+  InNetns(name_, [&] {
+    Fd any(socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+    // Checksums last when switched off: without them the kernel segments in software.
+    for (uint32_t command :
+         {ETHTOOL_SGRO, ETHTOOL_SGSO, ETHTOOL_STSO, ETHTOOL_SRXCSUM, ETHTOOL_STXCSUM}) {
+      ethtool_value value{command, on ? 1U : 0U};
+      ifreq request{};
+      std::strncpy(request.ifr_name, device.c_str(), IFNAMSIZ - 1);
+      request.ifr_data = reinterpret_cast<char*>(&value);
+      if (ioctl(any.get(), SIOCETHTOOL, &request) != 0 && errno != EOPNOTSUPP) {
+        Fail(absl::StrCat("offloads of ", device, " in ", name_, ": ", std::strerror(errno)));
+      }
+    }
+  });
+}
+
+Outsider::Outsider(const Pod& pod) : Place(pod, "") {}
+
+Machine::Machine(const std::string& name, const Pod& pod) : Place(name, "") {
+  pod.Ip(absl::StrCat("link add vm0 type veth peer name eth0 netns ", name, "\n",
+                      "address add 172.30.0.1/24 dev vm0\n",
+                      "address add fd00:30::1/64 dev vm0 nodad\n", "link set vm0 up\n"));
+  pod.Sysctl("net.ipv4.ip_forward", "1");
+  pod.Sysctl("net.ipv6.conf.all.forwarding", "1");
+  pod.Nft(
+      "table inet vm {\n  chain out {\n    type nat hook postrouting priority 100;\n"
+      "    ip saddr 172.30.0.0/24 masquerade\n    ip6 saddr fd00:30::/64 masquerade\n  }\n}\n");
+  Ip("address add 172.30.0.2/24 dev eth0\naddress add fd00:30::2/64 dev eth0 nodad\n"
+     "link set eth0 up\nroute add default via 172.30.0.1\nroute add default via fd00:30::1\n");
+  set_addresses({"172.30.0.2", "fd00:30::2"});
 }
 
 Pod::Pod(const std::string& name, const std::string& cgroup, Addresses addresses,
@@ -184,14 +230,22 @@ Pod& Node::AddPod(const std::string& pod_name) {
   return *pods_.back();
 }
 
+void Node::MasqueradePods() const {
+  const Addresses own = pod_cidrs();
+  Nft(absl::StrCat(
+      "table inet cni {\n  chain leaving {\n    type nat hook postrouting priority 100;\n",
+      "    ip saddr ", own.v4, " ip daddr != 10.244.0.0/16 masquerade fully-random\n",
+      "    ip6 saddr ", own.v6, " ip6 daddr != fd00:244::/32 masquerade fully-random\n  }\n}\n"));
+}
+
 void Node::AttachRouted(const Pod& pod) {
   const Addresses& at = pod.addresses();
   const std::string& host_device = pod.host_device();
   // Scope host: never chosen as the source of the node's own connections.
-  Ip(absl::StrCat("link add ", host_device, " type veth peer name eth0 netns ", pod.name(), "\n",
-                  "address add 169.254.1.1/32 scope host dev ", host_device, "\n",
-                  "address add fe80::1/64 dev ", host_device, " nodad\n", "link set ", host_device,
-                  " up\n"));
+  Ip(absl::StrCat(
+      "link add ", host_device, " mtu ", pod_mtu_, " type veth peer name eth0 mtu ", pod_mtu_,
+      " netns ", pod.name(), "\n", "address add 169.254.1.1/32 scope host dev ", host_device, "\n",
+      "address add fe80::1/64 dev ", host_device, " nodad\n", "link set ", host_device, " up\n"));
   pod.Ip(absl::StrCat(
       "address add ", at.v4, "/32 dev eth0\n", "address add ", at.v6, "/128 dev eth0 nodad\n",
       "link set eth0 up\n", "route add 169.254.1.1 dev eth0 scope link\n",
@@ -205,8 +259,9 @@ void Node::AttachRouted(const Pod& pod) {
 void Node::AttachBridged(const Pod& pod) {
   const Addresses& at = pod.addresses();
   const std::string& host_device = pod.host_device();
-  Ip(absl::StrCat("link add ", host_device, " type veth peer name eth0 netns ", pod.name(), "\n",
-                  "link set ", host_device, " master cni0 up\n", "link set ", host_device,
+  Ip(absl::StrCat("link add ", host_device, " mtu ", pod_mtu_, " type veth peer name eth0 mtu ",
+                  pod_mtu_, " netns ", pod.name(), "\n", "link set ", host_device,
+                  " master cni0 up\n", "link set ", host_device,
                   " type bridge_slave hairpin off\n"));
   pod.Ip(absl::StrCat("address add ", at.v4, "/24 dev eth0\n", "address add ", at.v6,
                       "/64 dev eth0 nodad\n", "link set eth0 up\n", "route add default via 10.244.",
@@ -257,7 +312,7 @@ void Lab::AddNetwork(const std::string& network, const Addresses& gateways) {
                            " dev ", network, " nodad\n", "link set ", network, " up\n"));
 }
 
-void Lab::Connect() {
+void Lab::Connect(PodNetwork network) {
   AddNetwork("cluster", {"192.168.50.1/24", "fd00:50::1/64"});
   for (const auto& node : nodes_) {
     int host = 10 + node->number();
@@ -266,7 +321,85 @@ void Lab::Connect() {
         {absl::StrCat("192.168.50.", host, "/24"), absl::StrCat("fd00:50::", host, "/64")});
     node->AddDefaultRoute({"192.168.50.1", "fd00:50::1"});
   }
-  RoutePods();
+  switch (network) {
+    case PodNetwork::kRoutes:
+      RoutePods();
+      break;
+    case PodNetwork::kVxlan:
+      TunnelByVxlan();
+      break;
+    case PodNetwork::kTun:
+      TunnelByTun();
+      break;
+  }
+}
+
+// As flannel: a device for each family, and every neighbour and forwarding entry by hand.
+void Lab::TunnelByVxlan() {
+  auto mac = [](const Node& node, int family) {
+    return absl::StrCat("02:57:00:00:0", family, ":0", node.number());
+  };
+  auto net_of = [](const std::string& cidr) { return cidr.substr(0, cidr.find('/')); };
+  for (const auto& node : nodes_) {
+    const Addresses& at = node->addresses();
+    const Addresses own = node->pod_cidrs();
+    std::string lines = absl::StrCat(
+        "link add flannel.1 address ", mac(*node, 4), " type vxlan id 1 local ", at.v4,
+        " dev eth0 dstport 8472 nolearning\n", "link add flannel-v6.1 address ", mac(*node, 6),
+        " type vxlan id 1 local ", at.v6, " dev eth0 dstport 8472 nolearning\n", "address add ",
+        net_of(own.v4), "/32 dev flannel.1\n", "address add ", net_of(own.v6),
+        "/128 dev flannel-v6.1 nodad\n", "link set flannel.1 up\n", "link set flannel-v6.1 up\n");
+    std::string entries;
+    for (const auto& other : nodes_) {
+      if (other == node) continue;
+      const Addresses theirs = other->pod_cidrs(), there = other->addresses();
+      absl::StrAppend(&lines, "route add ", theirs.v4, " via ", net_of(theirs.v4),
+                      " dev flannel.1 onlink\n", "route add ", theirs.v6, " via ",
+                      net_of(theirs.v6), " dev flannel-v6.1 onlink\n", "neighbor replace ",
+                      net_of(theirs.v4), " lladdr ", mac(*other, 4),
+                      " dev flannel.1 nud permanent\n", "neighbor replace ", net_of(theirs.v6),
+                      " lladdr ", mac(*other, 6), " dev flannel-v6.1 nud permanent\n");
+      absl::StrAppend(&entries, "fdb replace ", mac(*other, 4), " dev flannel.1 dst ", there.v4,
+                      " self permanent\n", "fdb replace ", mac(*other, 6), " dev flannel-v6.1 dst ",
+                      there.v6, " self permanent\n");
+    }
+    node->Ip(lines);
+    if (!entries.empty()) {
+      Must(RunProgram({.input = entries}, {"bridge", "-n", node->name(), "-batch", "-"}), entries);
+    }
+    node->MasqueradePods();
+    node->set_pod_mtu(1430);  // 1500 less IPv6, UDP, VXLAN and Ethernet
+  }
+}
+
+// As Calico: IPv4 by the other node's address, IPv6 by the device alone.
+void Lab::TunnelByTun() {
+  constexpr int kMtu = 1440;
+  constexpr uint16_t kPort = 4790;
+  for (const auto& node : nodes_) {
+    std::string lines =
+        absl::StrCat("tuntap add dev tunl0 mode tun\n", "link set tunl0 mtu ", kMtu, " up\n",
+                     "address add 10.244.", node->number(), ".254/32 dev tunl0\n",
+                     "address add fd00:244:", node->number(), "::fe/128 dev tunl0 nodad\n");
+    Argv carrier = {WAGGLE_LAB_PEER, "tunnel",  "--device",
+                    "tunl0",         "--local", At(node->addresses().v4, kPort)};
+    for (const auto& other : nodes_) {
+      if (other == node) continue;
+      const Addresses theirs = other->pod_cidrs();
+      absl::StrAppend(&lines, "route add ", theirs.v4, " via ", other->addresses().v4,
+                      " dev tunl0 onlink\n", "route add ", theirs.v6, " dev tunl0\n");
+      std::string there = At(other->addresses().v4, kPort);
+      carrier.insert(carrier.end(), {"--to", absl::StrCat(theirs.v4, "=", there), "--to",
+                                     absl::StrCat(theirs.v6, "=", there)});
+    }
+    node->Ip(lines);
+    carriers_.emplace_back(node->surroundings(), carrier, Process::Output::kToPipe);
+    if (carriers_.back().ReadLine() != "ready") {
+      Fail(absl::StrCat("tunnel of ", node->name(), ": ", carriers_.back().Err()));
+    }
+    node->MasqueradePods();
+    node->set_pod_mtu(kMtu);
+  }
 }
 
 void Lab::RoutePods() {

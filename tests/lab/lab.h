@@ -45,6 +45,13 @@ enum class Cni {
   kBridged,  // as flannel: pods on the bridge cni0, hairpin mode off
 };
 
+// How the packets of pods travel between nodes.
+enum class PodNetwork {
+  kRoutes,  // flannel host-gw, Calico BGP: routes by the other node's address
+  kVxlan,   // flannel vxlan: Ethernet frames in UDP, devices flannel.1 and flannel-v6.1
+  kTun,     // Calico IPIP: a device without Ethernet header, tunl0
+};
+
 class Lab;
 
 // A network namespace with a cgroup. Removed with the Lab.
@@ -68,14 +75,36 @@ class Place {
   void Nft(const std::string& rules) const;
   // "net.ipv4.ip_forward"; must succeed.
   void Sysctl(std::string_view key, std::string_view value) const;
+  // 0 (off), 1 (strict) or 2 (loose), for every device that it has now and will have.
+  void SetRpFilter(int mode) const;
+  // Segmentation, merging and checksums of a device, by the device or by software.
+  void SetOffloads(const std::string& device, bool on) const;
 
  protected:
+  // A second view of a place that exists.
+  Place(const Place& other, std::string cgroup);
   void set_addresses(Addresses addresses) { addresses_ = std::move(addresses); }
 
  private:
   std::string name_;
   std::string cgroup_;
   Addresses addresses_;
+};
+
+class Pod;
+
+// What runs in a pod's network and is not in the node's cgroup: no socket hook sees it.
+class Outsider : public Place {
+ public:
+  explicit Outsider(const Pod& pod);
+};
+
+// What has a network stack of its own behind a pod, which masquerades it (as a virtual
+// machine does, or another container runtime): no hook sees its sockets, and at the node
+// its packets belong to no socket.
+class Machine : public Place {
+ public:
+  Machine(const std::string& name, const Pod& pod);
 };
 
 class Pod : public Place {
@@ -106,6 +135,11 @@ class Node : public Place {
   void AddDefaultRoute(const Addresses& gateways) const;
   // Names are unique in the lab, at most 11 characters.
   Pod& AddPod(const std::string& name);
+  // Packets of its pods to what is no pod leave with the node's address from now on, as
+  // CNIs have it that tunnel.
+  void MasqueradePods() const;
+  // MTU of both ends of its veth, of pods to come. At first what fits the pod network.
+  void set_pod_mtu(int mtu) { pod_mtu_ = mtu; }
 
  private:
   void AttachRouted(const Pod& pod);
@@ -115,6 +149,7 @@ class Node : public Place {
   int number_;
   Cni cni_;
   std::string pin_path_;
+  int pod_mtu_ = 1500;
   std::vector<std::unique_ptr<Pod>> pods_;
 };
 
@@ -131,8 +166,10 @@ class Lab {
   // ARP and ND there and forwards nothing.
   void AddNetwork(const std::string& network, const Addresses& gateways);
   // The usual wiring of all nodes so far: eth0 on network "cluster"
-  // (192.168.50.<10 + number>, fd00:50::<10 + number>), default routes, pod routes.
-  void Connect();
+  // (192.168.50.<10 + number>, fd00:50::<10 + number>), default routes, and a way from
+  // each node to the others' pods. All nodes route their pods alike. Nodes with tunnels
+  // masquerade.
+  void Connect(PodNetwork network = PodNetwork::kRoutes);
   // Routes from each node to the others' pods by the addresses that they have now.
   void RoutePods();
   // Waits until no link is still coming up. Before the first packet.
@@ -152,6 +189,9 @@ class Lab {
   const Place& fabric() const { return *fabric_; }
 
  private:
+  void TunnelByVxlan();
+  void TunnelByTun();
+
   std::string name_;
   std::string cgroup_;
   std::string pins_;
@@ -159,6 +199,7 @@ class Lab {
   std::string scratch_;
   std::unique_ptr<Place> fabric_;
   std::vector<std::unique_ptr<Node>> nodes_;
+  std::vector<Process> carriers_;  // of PodNetwork::kTun
 };
 
 }  // namespace waggle::lab

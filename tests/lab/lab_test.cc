@@ -3,7 +3,12 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <tuple>
+
+#include "absl/strings/str_cat.h"
 #include "tests/lab/clients.h"
+#include "tests/lab/cluster.h"
+#include "tests/lab/conditions.h"
 #include "tests/lab/kube_proxy.h"
 #include "tests/lab/lab.h"
 #include "tests/lab/manifest.h"
@@ -19,12 +24,23 @@ INSTANTIATE_TEST_SUITE_P(, LabTest, testing::Values(Cni::kRouted, Cni::kBridged)
                            return param.param == Cni::kRouted ? "Routed" : "Bridged";
                          });
 
+class LabNetworkTest : public testing::TestWithParam<std::tuple<Cni, PodNetwork>> {};
+
+INSTANTIATE_TEST_SUITE_P(, LabNetworkTest,
+                         testing::Combine(testing::Values(Cni::kRouted, Cni::kBridged),
+                                          testing::Values(PodNetwork::kRoutes, PodNetwork::kVxlan,
+                                                          PodNetwork::kTun)),
+                         [](const auto& param) {
+                           return NameOf(std::get<0>(param.param)) +
+                                  NameOf(std::get<1>(param.param));
+                         });
+
 // Every pair of places of a two-node cluster, both families, TCP and UDP.
-TEST_P(LabTest, EverybodyReachesEverybodyDirectly) {
+TEST_P(LabNetworkTest, EverybodyReachesEverybodyDirectly) {
   Lab lab;
-  Node& node1 = lab.AddNode(GetParam());
-  Node& node2 = lab.AddNode(GetParam());
-  lab.Connect();
+  Node& node1 = lab.AddNode(std::get<0>(GetParam()));
+  Node& node2 = lab.AddNode(std::get<0>(GetParam()));
+  lab.Connect(std::get<1>(GetParam()));
   Pod& a = node1.AddPod("a");
   Pod& b = node1.AddPod("b");
   Pod& c = node2.AddPod("c");
@@ -43,6 +59,30 @@ TEST_P(LabTest, EverybodyReachesEverybodyDirectly) {
           EXPECT_EQ(tally.names.count(to->name()), 1u) << tally;
         }
       }
+    }
+  }
+}
+
+// Large packets and whole windows get through, both ways, whoever segments.
+TEST_P(LabNetworkTest, BulkGetsThrough) {
+  Lab lab;
+  Node& node1 = lab.AddNode(std::get<0>(GetParam()));
+  Node& node2 = lab.AddNode(std::get<0>(GetParam()));
+  lab.Connect(std::get<1>(GetParam()));
+  Pod& a = node1.AddPod("a");
+  Pod& c = node2.AddPod("c");
+  lab.Settle();
+  Server server = ServeAll(c);
+  for (bool offloads : {true, false}) {
+    a.SetOffloads("eth0", offloads);
+    c.SetOffloads("eth0", offloads);
+    for (net::Family family : kBothFamilies) {
+      Client client(a);
+      client.Must({"socket " + SocketKindOf("tcp", family),
+                   "connect " + At(c.addresses().Of(family), kEchoPort), "recv",
+                   "transfer 3000000"});
+      client.Must({"socket " + SocketKindOf("udp", family),
+                   "query-bytes " + At(c.addresses().Of(family), 8080) + " 9000"});
     }
   }
 }
@@ -133,6 +173,127 @@ TEST_P(LabTest, KubeProxyRulesServeAPlainCluster) {
         EXPECT_TRUE(tally.AllOk()) << from->name() << " " << mode << " " << tally;
         EXPECT_EQ(tally.names.size(), 2u) << tally;
       }
+    }
+  }
+}
+
+TEST_P(LabTest, KubeProxyRulesRejectAServiceWithoutEndpoints) {
+  Lab lab;
+  Node& node = lab.AddNode(GetParam());
+  lab.Connect();
+  Pod& client = node.AddPod("client");
+  lab.Settle();
+  Service empty{.name = "empty", .cluster_ips = ClusterIps(10), .endpoints = {}};
+  InstallKubeProxyRules(node, empty);
+  for (const char* mode : {"tcp", "udp-connected"}) {
+    std::string failure = mode == std::string("tcp") ? "connect" : "recv";
+    for (net::Family family : kBothFamilies) {
+      // Often the ICMP message finds the socket inside of connect(), and it is the one
+      // about the next SYN, a second later, that counts.
+      Load asking(client, {"rate", "--mode", mode, "--to", At(empty.cluster_ips.Of(family), 80),
+                           "--count", "1", "--timeout-ms", "5000"});
+      EXPECT_EQ(asking.Finish().failures,
+                (std::map<std::string, uint64_t>{{failure + ": ECONNREFUSED", 1}}));
+    }
+  }
+}
+
+TEST_P(LabTest, MachinesAndOutsidersHaveTheAddressOfTheirPod) {
+  Lab lab;
+  Node& node = lab.AddNode(GetParam());
+  lab.Connect();
+  Pod& a = node.AddPod("a");
+  Pod& b = node.AddPod("b");
+  Outsider outsider(a);
+  Machine machine("machine", a);
+  lab.Settle();
+  Server server = ServeAll(b);
+  for (const Place* place : {static_cast<Place*>(&outsider), static_cast<Place*>(&machine)}) {
+    for (net::Family family : kBothFamilies) {
+      for (const char* protocol : {"tcp", "udp"}) {
+        Client client(*place);
+        StepResult answer = client.Must({"socket " + SocketKindOf(protocol, family),
+                                         "connect " + At(b.addresses().Of(family), 8080), "ask x"});
+        EXPECT_EQ(HostOf(answer.peer()), a.addresses().Of(family)) << answer;
+      }
+    }
+  }
+}
+
+// The conditions do what they say: otherwise nothing would be shown by surviving them.
+TEST_P(LabTest, ConditionsBite) {
+  Lab lab;
+  Node& node1 = lab.AddNode(GetParam());
+  Node& node2 = lab.AddNode(GetParam());
+  lab.Connect();
+  Pod& a = node1.AddPod("a");
+  Pod& c = node2.AddPod("c");
+  lab.Settle();
+  Server pod = ServeAll(c), host = ServeAll(node2);
+  auto ask = [&](const Place& to, net::Family family) {
+    Load asking(a, {"rate", "--mode", "tcp", "--to", At(to.addresses().Of(family), 8080), "--count",
+                    "1", "--timeout-ms", "200"});
+    return asking.Finish();
+  };
+  node1.MasqueradePods();
+  for (net::Family family : kBothFamilies) {
+    Client client(a);
+    for (const auto& [to, seen] : {std::pair<Place*, Place*>{&c, &a}, {&node2, &node1}}) {
+      StepResult answer = client.Must({"socket " + SocketKindOf("tcp", family),
+                                       "connect " + At(to->addresses().Of(family), 8080), "ask x"});
+      EXPECT_EQ(HostOf(answer.peer()), seen->addresses().Of(family)) << answer;
+    }
+  }
+  DropForwarded(node2, true);
+  for (net::Family family : kBothFamilies)
+    EXPECT_TRUE(ask(c, family).AllOk());
+  DropForwarded(node1, false);
+  for (net::Family family : kBothFamilies)
+    EXPECT_EQ(ask(c, family).failures.count("connect: timeout"), 1u);
+  AcceptForwarded(node1);
+
+  // An answer whose question was not seen: it goes another way than it came.
+  DropInvalid(node2);
+  node2.Nft(
+      "table inet blind {\n  chain in {\n    type filter hook prerouting priority -300;\n"
+      "    iifname \"eth0\" tcp dport 8080 notrack\n  }\n}\n");
+  EXPECT_EQ(Count(node2, "invalid"), 0u);
+  for (net::Family family : kBothFamilies)
+    EXPECT_EQ(ask(c, family).failures.count("connect: timeout"), 1u);
+  EXPECT_GT(Count(node2, "invalid"), 0u);
+}
+
+TEST(PeerTest, ClashToldByWhoeverAnswersIsSeen) {
+  Lab lab;
+  Node& node = lab.AddNode(Cni::kRouted);
+  lab.Connect();
+  Pod& a = node.AddPod("a");
+  Pod& b = node.AddPod("b");
+  Pod& c = node.AddPod("c");
+  lab.Settle();
+  Server server1 = ServeAll(b), server2 = ServeAll(c);
+  a.Sysctl("net.ipv4.ip_local_port_range", "32768 33267");
+  for (net::Family family : kBothFamilies) {
+    for (bool udp : {false, true}) {
+      Argv clash = {"clash",
+                    "--count",
+                    "400",
+                    "--open",
+                    "50",
+                    "--to",
+                    At(b.addresses().Of(family), 8080) + "=b",
+                    "--to",
+                    At(c.addresses().Of(family), 8080) + "=c"};
+      if (udp) clash.insert(clash.end(), {"--udp", "--first-port", "2000", "--last-port", "2099"});
+      Tally tally = Load(a, clash).Finish();
+      EXPECT_TRUE(tally.AllOk()) << tally;
+      EXPECT_GT(tally.shared, 20u) << tally;
+      EXPECT_EQ(tally.changed, 0u) << tally;
+      EXPECT_EQ(tally.names.size(), 2u) << tally;
+      clash.back() = udp ? "2099" : At(c.addresses().Of(family), 8080) + "=b";
+      if (udp) continue;
+      Tally wrong = Load(a, clash).Finish();
+      EXPECT_EQ(wrong.failures.count("first answer: from another server"), 1u) << wrong;
     }
   }
 }

@@ -3,10 +3,12 @@
 #include <CLI/CLI.hpp>
 #include <map>
 
+#include "tests/lab/peer/clash.h"
 #include "tests/lab/peer/flood.h"
 #include "tests/lab/peer/load.h"
 #include "tests/lab/peer/serve.h"
 #include "tests/lab/peer/steps.h"
+#include "tests/lab/peer/tunnel.h"
 
 int main(int argc, char** argv) {
   using waggle::lab::AskMode;
@@ -42,6 +44,24 @@ int main(int argc, char** argv) {
   hold_command->add_option("--interval-ms", interval_ms);
   hold_command->add_option("--timeout-ms", timeout_ms);
 
+  waggle::lab::ClashOptions clash;
+  CLI::App* clash_command =
+      app.add_subcommand("clash", "Many connections from few source ports to several addresses");
+  clash_command->add_flag("--udp", clash.udp);
+  clash_command->add_option("--to", clash.to, "ADDRESS:PORT=NAME, repeated")->required();
+  clash_command->add_option("--count", clash.count)->required();
+  clash_command->add_option("--open", clash.open);
+  clash_command->add_option("--first-port", clash.first_port);
+  clash_command->add_option("--last-port", clash.last_port);
+  clash_command->add_option("--timeout-ms", timeout_ms);
+
+  waggle::lab::TunnelOptions tunnel;
+  CLI::App* tunnel_command =
+      app.add_subcommand("tunnel", "Carry the packets of a tun device to other nodes");
+  tunnel_command->add_option("--device", tunnel.device)->required();
+  tunnel_command->add_option("--local", tunnel.local)->required();
+  tunnel_command->add_option("--to", tunnel.to, "PREFIX/LENGTH=ADDRESS:PORT, repeated")->required();
+
   waggle::lab::FloodOptions flood;
   CLI::App* flood_command =
       app.add_subcommand("flood", "Packets of many clients that never were, as fast as possible");
@@ -54,12 +74,14 @@ int main(int argc, char** argv) {
   flood_command->add_option("--count", flood.count)->required();
 
   CLI11_PARSE(app, argc, argv);
-  rate.timeout = hold.timeout = std::chrono::milliseconds(timeout_ms);
+  rate.timeout = hold.timeout = clash.timeout = std::chrono::milliseconds(timeout_ms);
   hold.interval = std::chrono::milliseconds(interval_ms);
   if (*serve_command) return waggle::lab::Serve(serve);
   if (*steps_command) return waggle::lab::RunSteps();
   if (*rate_command) return waggle::lab::Rate(rate);
   if (*hold_command) return waggle::lab::Hold(hold);
+  if (*clash_command) return waggle::lab::Clash(clash);
+  if (*tunnel_command) return waggle::lab::Tunnel(tunnel);
   if (*flood_command) return waggle::lab::Flood(flood);
   return 2;
 }

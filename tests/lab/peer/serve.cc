@@ -15,13 +15,17 @@ namespace waggle::lab {
 namespace {
 
 constexpr size_t kMaxDatagram = 65536;
+// An echo that nobody reads stops reading.
+constexpr size_t kMaxUnsent = 1 << 18;
 
 struct Connection {
   Fd fd;
   std::string peer;
   std::string local;
-  std::string pending;  // received, no newline yet
+  std::string pending;  // lines: received, no newline yet; echo: not sent yet
   size_t bytes = 0;
+  bool echo = false;
+  bool eof = false;
 };
 
 class Server {
@@ -42,7 +46,7 @@ class Server {
       epoll_event events[64];
       int n = epoll_wait(epoll_.get(), events, 64, -1);
       for (int i = 0; i < n; ++i)
-        Handle(events[i].data.fd);
+        Handle(events[i].data.fd, events[i].events);
     }
   }
 
@@ -53,6 +57,8 @@ class Server {
     std::string protocol = text.substr(0, colon);
     bool v6only = protocol.ends_with("6only");
     if (v6only) protocol.resize(protocol.size() - 5);
+    bool echo = protocol == "echo";
+    if (echo) protocol = "tcp";
     std::optional<SocketAddress> address = ParseSocketAddress(text.substr(colon + 1));
     if (!address) return Invalid();
     std::optional<SocketKind> kind =
@@ -70,8 +76,12 @@ class Server {
       setsockopt(fd.get(), IPPROTO_TCP, TCP_FASTOPEN, &backlog, sizeof(backlog));
       if (listen(fd.get(), backlog) != 0) return false;
     }
-    Watch(fd.get());
-    (kind->type == SOCK_STREAM ? listeners_ : datagrams_).emplace(fd.get(), ToText(*address));
+    Watch(fd.get(), EPOLLIN, EPOLL_CTL_ADD);
+    if (kind->type == SOCK_STREAM) {
+      listeners_.emplace(fd.get(), echo);
+    } else {
+      datagrams_.emplace(fd.get(), ToText(*address));
+    }
     sockets_.push_back(std::move(fd));
     return true;
   }
@@ -81,16 +91,21 @@ class Server {
     return false;
   }
 
-  void Watch(int fd) {
+  void Watch(int fd, uint32_t events, int operation) const {
     epoll_event event{};
-    event.events = EPOLLIN;
+    event.events = events;
     event.data.fd = fd;
-    epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, fd, &event);
+    epoll_ctl(epoll_.get(), operation, fd, &event);
   }
 
-  void Handle(int fd) {
-    if (listeners_.contains(fd)) return Accept(fd);
+  void Handle(int fd, uint32_t events) {
+    if (auto at = listeners_.find(fd); at != listeners_.end()) return Accept(fd, at->second);
     if (auto at = datagrams_.find(fd); at != datagrams_.end()) return Answer(fd, at->second);
+    Connection& connection = connections_.at(fd);
+    if (connection.echo) {
+      if (!EchoBack(connection, events)) connections_.erase(fd);
+      return;
+    }
     Receive(fd);
   }
 
@@ -98,14 +113,39 @@ class Server {
     return {{"name", options_.name}, {"peer", peer}, {"local", local}};
   }
 
-  void Accept(int listener) {
+  void Accept(int listener, bool echo) {
     SocketAddress peer, local;
     Fd fd(accept4(listener, peer.get(), &peer.length, SOCK_CLOEXEC | SOCK_NONBLOCK));
     if (!fd.valid()) return;  // the client was faster than we: gone already
     getsockname(fd.get(), local.get(), &local.length);
     int number = fd.get();
-    Watch(number);
-    connections_[number] = Connection{std::move(fd), ToText(peer), ToText(local), "", 0};
+    Watch(number, EPOLLIN, EPOLL_CTL_ADD);
+    Connection connection{std::move(fd), ToText(peer), ToText(local), "", 0, echo, false};
+    if (echo) Send(number, Identity(connection.peer, connection.local));
+    connections_[number] = std::move(connection);
+  }
+
+  // Reads as long as what is not sent yet stays small. False: the connection is over.
+  bool EchoBack(Connection& connection, uint32_t events) const {
+    int fd = connection.fd.get();
+    if ((events & (EPOLLIN | EPOLLHUP | EPOLLERR)) != 0 && !connection.eof &&
+        connection.pending.size() < kMaxUnsent) {
+      char buffer[65536];
+      ssize_t n = recv(fd, buffer, sizeof(buffer), 0);
+      if (n < 0 && errno != EAGAIN && errno != EINTR) return false;
+      if (n > 0) connection.pending.append(buffer, static_cast<size_t>(n));
+      if (n == 0) connection.eof = true;
+    }
+    if (!connection.pending.empty()) {
+      ssize_t n = send(fd, connection.pending.data(), connection.pending.size(), MSG_NOSIGNAL);
+      if (n < 0 && errno != EAGAIN && errno != EINTR) return false;
+      if (n > 0) connection.pending.erase(0, static_cast<size_t>(n));
+    }
+    if (connection.eof && connection.pending.empty()) return false;
+    bool may_read = !connection.eof && connection.pending.size() < kMaxUnsent;
+    Watch(fd, (may_read ? EPOLLIN : 0U) | (connection.pending.empty() ? 0U : EPOLLOUT),
+          EPOLL_CTL_MOD);
+    return true;
   }
 
   void Answer(int fd, const std::string& local) const {
@@ -130,9 +170,14 @@ class Server {
       size_t newline;
       while ((newline = connection.pending.find('\n')) != std::string::npos) {
         nlohmann::ordered_json reply = Identity(connection.peer, connection.local);
-        reply["echo"] = connection.pending.substr(0, newline);
+        std::string line = connection.pending.substr(0, newline);
+        reply["echo"] = line;
         connection.pending.erase(0, newline + 1);
         Send(fd, reply);
+        if (line == "bye") {
+          connections_.erase(fd);
+          return;
+        }
       }
       return;
     }
@@ -153,7 +198,7 @@ class Server {
   const ServeOptions& options_;
   Fd epoll_;
   std::vector<Fd> sockets_;
-  std::map<int, std::string> listeners_;
+  std::map<int, bool> listeners_;  // whether what they accept is echoed
   std::map<int, std::string> datagrams_;
   std::map<int, Connection> connections_;
 };

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <charconv>
 #include <cstdio>
 #include <iostream>
 
@@ -45,6 +46,28 @@ std::vector<std::string> Split(const std::string& text) {
     at = space + 1;
   }
   return words;
+}
+
+// Letters and digits that look random and follow from the seed. A lost, doubled or
+// moved part shows.
+class Pattern {
+ public:
+  explicit Pattern(uint32_t seed) : state_(seed * 2654435761U + 1) {}
+
+  char Next() {
+    state_ = state_ * 1664525U + 1013904223U;
+    return "abcdefghijklmnopqrstuvwxyz012345"[state_ >> 27];
+  }
+
+ private:
+  uint32_t state_;
+};
+
+std::optional<size_t> ParseCount(const std::string& text) {
+  size_t value = 0;
+  auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error != std::errc() || end != text.data() + text.size()) return std::nullopt;
+  return value;
 }
 
 void AddReply(const std::string& text, Json& out) {
@@ -102,6 +125,14 @@ Json StepClient::Perform(const std::string& verb, const Words& words) {
   if (verb == "recv" || verb == "read" || verb == "recvfrom" || verb == "recvmsg") {
     return Receive(verb);
   }
+  if (verb == "dont-fragment") return DontFragment();
+  if (verb == "mtu") return Mtu();
+  if (verb == "send-bytes" || verb == "ask-bytes" || verb == "transfer") {
+    std::optional<size_t> bytes = ParseCount(text);
+    if (!bytes) return Failed(EINVAL);
+    if (verb == "send-bytes") return Send(nullptr, NextText(*bytes), 0, false);
+    return verb == "ask-bytes" ? AskBytes(nullptr, *bytes) : Transfer(*bytes);
+  }
   if (verb == "ask") {
     Json sent = Send(nullptr, text, 0, false);
     return sent["ok"] == true ? Receive("recv") : sent;
@@ -118,6 +149,10 @@ Json StepClient::Perform(const std::string& verb, const Words& words) {
   if (verb == "sendto") return Send(&*address, text, 0, false);
   if (verb == "sendmsg") return Send(&*address, text, 0, true);
   if (verb == "fastopen") return Send(&*address, text, MSG_FASTOPEN, false);
+  if (verb == "query-bytes") {
+    std::optional<size_t> bytes = ParseCount(text);
+    return bytes ? AskBytes(&*address, *bytes) : Failed(EINVAL);
+  }
   if (verb == "query") {
     Json sent = Send(&*address, text, 0, false);
     return sent["ok"] == true ? Receive("recvfrom") : sent;
@@ -132,7 +167,12 @@ Json StepClient::Open(const Words& words) {
   if (!fd_.valid()) return Failed(errno);
   kind_ = *kind;
   SetTimeouts(fd_.get(), timeout_);
-  if (words.size() > 1 && words[1] == "v6only") return Option(IPPROTO_IPV6, IPV6_V6ONLY, 1);
+  for (size_t i = 1; i < words.size(); ++i) {
+    Json out = words[i] == "v6only"  ? Option(IPPROTO_IPV6, IPV6_V6ONLY, 1)
+               : words[i] == "reuse" ? Option(SOL_SOCKET, SO_REUSEADDR, 1)
+                                     : Failed(EINVAL);
+    if (out["ok"] == false) return out;
+  }
   return {{"ok", true}};
 }
 
@@ -236,8 +276,95 @@ Json StepClient::TcpInfo() {
   char mptcp[256];
   socklen_t mptcp_length = sizeof(mptcp);
   bool is_mptcp = getsockopt(fd_.get(), SOL_MPTCP, MPTCP_INFO, mptcp, &mptcp_length) == 0;
-  return {
-      {"ok", true}, {"synData", (info.tcpi_options & TCPI_OPT_SYN_DATA) != 0}, {"mptcp", is_mptcp}};
+  return {{"ok", true},
+          {"synData", (info.tcpi_options & TCPI_OPT_SYN_DATA) != 0},
+          {"mptcp", is_mptcp},
+          {"mss", info.tcpi_snd_mss}};
+}
+
+std::string StepClient::NextText(size_t bytes) {
+  Pattern pattern(seed_++);
+  std::string text(bytes, ' ');
+  for (char& c : text)
+    c = pattern.Next();
+  return text;
+}
+
+Json StepClient::AskBytes(const SocketAddress* to, size_t bytes) {
+  std::string text = NextText(bytes);
+  Json out = Send(to, text, 0, false);
+  if (out["ok"] == false) return out;
+  out = Receive(to != nullptr ? "recvfrom" : "recv");
+  if (out["ok"] == false) return out;
+  if (!out.contains("reply") || out["reply"].value("echo", "") != text) {
+    out["ok"] = false;
+    out["problem"] = "not what was sent";
+  }
+  // Too long to be shown.
+  if (out.contains("reply")) out["reply"].erase("echo");
+  out.erase("text");
+  return out;
+}
+
+Json StepClient::Transfer(size_t bytes) {
+  const uint32_t seed = seed_++;
+  Pattern sends(seed), expects(seed);
+  std::string outgoing;
+  size_t made = 0, sent = 0, received = 0;
+  int flags = fcntl(fd_.get(), F_GETFL);
+  fcntl(fd_.get(), F_SETFL, flags | O_NONBLOCK);
+  Json out = {{"ok", true}};
+  while (received < bytes && out["ok"] == true) {
+    pollfd waiting{fd_.get(), static_cast<short>(sent < bytes ? POLLIN | POLLOUT : POLLIN), 0};
+    if (poll(&waiting, 1, static_cast<int>(timeout_.count())) == 0) {
+      out = {{"ok", false}, {"errno", "ETIMEDOUT"}, {"timeout", true}};
+      break;
+    }
+    if ((waiting.revents & POLLOUT) != 0) {
+      while (made < bytes && outgoing.size() < 65536) {
+        outgoing.push_back(sends.Next());
+        ++made;
+      }
+      ssize_t n = send(fd_.get(), outgoing.data(), outgoing.size(), MSG_NOSIGNAL);
+      if (n < 0 && errno != EAGAIN) out = Failed(errno);
+      if (n > 0) {
+        outgoing.erase(0, static_cast<size_t>(n));
+        sent += static_cast<size_t>(n);
+      }
+    }
+    if ((waiting.revents & (POLLIN | POLLERR | POLLHUP)) != 0) {
+      char buffer[65536];
+      ssize_t n = recv(fd_.get(), buffer, sizeof(buffer), 0);
+      if (n < 0 && errno != EAGAIN) out = Failed(errno);
+      if (n == 0) out = {{"ok", false}, {"problem", "closed too early"}};
+      for (ssize_t i = 0; i < n; ++i, ++received) {
+        if (buffer[i] == expects.Next()) continue;
+        out = {{"ok", false}, {"problem", "another byte at " + std::to_string(received)}};
+        break;
+      }
+    }
+  }
+  fcntl(fd_.get(), F_SETFL, flags);
+  out["sent"] = sent;
+  out["bytes"] = received;
+  return out;
+}
+
+Json StepClient::DontFragment() {
+  if (kind_.family == AF_INET) return Option(IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_DO);
+  Json out = Option(IPPROTO_IPV6, IPV6_MTU_DISCOVER, IPV6_PMTUDISC_DO);
+  return out["ok"] == true ? Option(IPPROTO_IPV6, IPV6_DONTFRAG, 1) : out;
+}
+
+Json StepClient::Mtu() {
+  int value = 0;
+  socklen_t length = sizeof(value);
+  int result = kind_.family == AF_INET
+                   ? getsockopt(fd_.get(), IPPROTO_IP, IP_MTU, &value, &length)
+                   : getsockopt(fd_.get(), IPPROTO_IPV6, IPV6_MTU, &value, &length);
+  Json out = Result(result == 0);
+  if (result == 0) out["mtu"] = value;
+  return out;
 }
 
 int RunSteps() {
