@@ -37,20 +37,16 @@ struct Options {
   int warmup_ms = 10;
   std::vector<std::string> ops = {"tcp-connect", "tcp-open"};
   std::vector<std::string> families = {"v4"};
+  std::vector<std::string> cpus = {"apart", "together"};
   std::vector<std::string> variants;
   int services = 1;
   int endpoints = 5;
-  bool together = false;
   bool legacy_iptables = false;
   bool short_form = false;
   bool profile = false;
   uint64_t seed = 1;
   std::string raw;
 };
-
-std::string NameOfFamily(Family family) {
-  return family == Family::kIpv4 ? "v4" : "v6";
-}
 
 class Bench {
  public:
@@ -65,13 +61,14 @@ class Bench {
     cpus_ = static_cast<int>(sysconf(_SC_NPROCESSORS_ONLN));
     world_options_.services = options.services;
     world_options_.endpoints = options.endpoints;
-    world_options_.client_cpu = 0;
-    world_options_.server_cpu = options.together || cpus_ < 2 ? 0 : 1;
     world_options_.legacy_iptables = options.legacy_iptables;
     for (const Op op : kAllOps) {
       for (const Family family : {Family::kIpv4, Family::kIpv6}) {
-        if (Asked(options.ops, NameOf(op)) && Asked(options.families, NameOfFamily(family))) {
-          kinds_.push_back({op, family});
+        for (const Cpus cpus : {Cpus::kApart, Cpus::kTogether}) {
+          if (Asked(options.ops, NameOf(op)) && Asked(options.families, NameOf(family)) &&
+              Asked(options.cpus, NameOf(cpus))) {
+            kinds_.push_back({op, family, cpus});
+          }
         }
       }
     }
@@ -91,11 +88,6 @@ class Bench {
   }
 
  private:
-  struct OpAndFamily {
-    Op op;
-    Family family;
-  };
-
   static bool Asked(const std::vector<std::string>& names, const std::string& name) {
     return std::find(names.begin(), names.end(), name) != names.end() ||
            std::find(names.begin(), names.end(), "all") != names.end();
@@ -121,8 +113,6 @@ class Bench {
               {"unixTime", std::time(nullptr)},
               {"kernel", system.release},
               {"cpus", cpus_},
-              {"clientCpu", world_options_.client_cpu},
-              {"serverCpu", world_options_.server_cpu},
               {"rounds", options_.rounds},
               {"sliceMs", options_.slice_ms},
               {"warmupMs", options_.warmup_ms},
@@ -133,38 +123,38 @@ class Bench {
               {"variants", names}});
   }
 
-  void Expect(const Variant& variant, const OpAndFamily& kind, const Outcome& outcome) {
+  void Expect(const Variant& variant, const Kind& kind, const Outcome& outcome) {
     if (outcome.errors == 0 && outcome.ops > 0) return;
-    faults_.push_back(absl::StrCat(variant.name, ", ", NameOf(kind.op), ", ",
-                                   NameOfFamily(kind.family), ": ", outcome.ops, " operations, ",
-                                   outcome.errors, " errors, the first: ", outcome.first_error));
+    faults_.push_back(absl::StrCat(variant.name, ", ", NameOf(kind), ": ", outcome.ops,
+                                   " operations, ", outcome.errors,
+                                   " errors, the first: ", outcome.first_error));
   }
 
   // Each way once, unmeasured: does it work, and is it the way that it is said to be?
   void Check(World& world) {
     const World::Slice slice{20 * kMillisecond, 0};
     for (const Variant& variant : world_options_.variants) {
-      for (const OpAndFamily& kind : kinds_) {
+      for (const Kind& kind : kinds_) {
         const uint64_t before = world.Forwarded(variant, kind.family);
-        const Outcome outcome = world.Measure(variant, kind.op, kind.family, slice);
+        const Outcome outcome = world.Measure(variant, kind, slice);
         const uint64_t forwarded = world.Forwarded(variant, kind.family) - before;
         WriteRaw({{"type", "check"},
                   {"variant", variant.name},
                   {"op", NameOf(kind.op)},
-                  {"family", NameOfFamily(kind.family)},
+                  {"family", NameOf(kind.family)},
+                  {"cpus", NameOf(kind.cpus)},
                   {"ops", outcome.ops},
                   {"forwarded", forwarded}});
         Expect(variant, kind, outcome);
         // The node's stack has a question and an answer of each operation, or nothing
         // but the first packets of a way that is not known yet.
         const bool around =
-            variant.kind == Kind::kVeth ||
-            (variant.kind == Kind::kWaggle && std::string(variant.forwarding) == "redirect");
+            variant.way == Way::kVeth ||
+            (variant.way == Way::kWaggle && std::string(variant.forwarding) == "redirect");
         if (around ? forwarded > 20 + outcome.ops / 10 : forwarded < 2 * outcome.ops) {
-          faults_.push_back(
-              absl::StrCat(variant.name, ", ", NameOf(kind.op), ", ", NameOfFamily(kind.family),
-                           ": the node's stack has forwarded ", forwarded, " packets of ",
-                           outcome.ops, " operations, which is not this way"));
+          faults_.push_back(absl::StrCat(
+              variant.name, ", ", NameOf(kind), ": the node's stack has forwarded ", forwarded,
+              " packets of ", outcome.ops, " operations, which is not this way"));
         }
       }
     }
@@ -173,18 +163,18 @@ class Bench {
   void MeasureRounds(World& world) {
     std::mt19937_64 random(options_.seed);
     const World::Slice slice{options_.slice_ms * kMillisecond, options_.warmup_ms * kMillisecond};
-    std::vector<OpAndFamily> kinds = kinds_;
+    std::vector<Kind> kinds = kinds_;
     std::vector<const Variant*> order;
     for (const Variant& variant : world_options_.variants)
       order.push_back(&variant);
     for (int round = 1; round <= options_.rounds; ++round) {
       Note("round %d of %d", round, options_.rounds);
       std::shuffle(kinds.begin(), kinds.end(), random);
-      for (const OpAndFamily& kind : kinds) {
+      for (const Kind& kind : kinds) {
         std::shuffle(order.begin(), order.end(), random);
         for (size_t i = 0; i < order.size(); ++i) {
-          samples_.push_back({round, static_cast<int>(i), order[i]->name, kind.op, kind.family,
-                              world.Measure(*order[i], kind.op, kind.family, slice)});
+          samples_.push_back({round, static_cast<int>(i), order[i]->name, kind,
+                              world.Measure(*order[i], kind, slice)});
           WriteRaw(samples_.back());
           Expect(*order[i], kind, samples_.back().outcome);
         }
@@ -216,26 +206,26 @@ class Bench {
     std::printf(
         "\n%d rounds, each way once a round for %d ms, in a new order each time; medians;\n"
         "'of direct' is to the same round's, with quartiles. 'CPU' is the time of client\n"
-        "and server for one operation, softirqs in it. Client on CPU %d, server on CPU %d,\n"
-        "one connection at a time; %d Service%s with %d endpoints%s. Others had %.0f %% of\n"
+        "and server for one operation, softirqs in it.\n"
+        "One connection at a time; %d Service%s with %d endpoints%s. Others had %.0f %% of\n"
         "the machine meanwhile.\n",
-        options_.rounds, options_.slice_ms, world_options_.client_cpu, world_options_.server_cpu,
-        options_.services, options_.services == 1 ? "" : "s", options_.endpoints,
-        options_.services == 1 ? "" : " each, the last one asked",
+        options_.rounds, options_.slice_ms, options_.services, options_.services == 1 ? "" : "s",
+        options_.endpoints, options_.services == 1 ? "" : " each, the last one asked",
         100 * OthersShare(samples_, cpus_));
     std::fflush(stdout);
   }
 
-  void PrintProgram(const Variant& variant, const OpAndFamily& kind, const RunTime& program,
-                    uint64_t ops) {
+  void PrintProgram(const Variant& variant, const Kind& kind, const RunTime& program, uint64_t ops,
+                    double clock_ns) {
     const double per_op = static_cast<double>(program.runs) / static_cast<double>(ops);
     const double ns = static_cast<double>(program.ns) / static_cast<double>(program.runs);
-    std::printf("| %-19s | %-11s | %s | %-16s | %7.2f | %6.1f |\n", variant.name, NameOf(kind.op),
-                NameOfFamily(kind.family).c_str(), program.name.c_str(), per_op, ns);
+    std::printf("| %-19s | %-23s | %-16s | %7.2f | %6.1f | %12.1f |\n", variant.name,
+                NameOf(kind).c_str(), program.name.c_str(), per_op, ns, ns - clock_ns);
     WriteRaw({{"type", "program"},
               {"variant", variant.name},
               {"op", NameOf(kind.op)},
-              {"family", NameOfFamily(kind.family)},
+              {"family", NameOf(kind.family)},
+              {"cpus", NameOf(kind.cpus)},
               {"program", program.name},
               {"runs", program.runs},
               {"ns", program.ns},
@@ -245,34 +235,44 @@ class Bench {
   // Once more, with the kernel's clock on: how long each program takes.
   void Profile(World& world) {
     const RunTimeSwitch counting;
-    const World::Slice slice{options_.slice_ms * kMillisecond, options_.warmup_ms * kMillisecond};
+    // All that the programs do is counted, so all operations are, too.
+    const World::Slice slice{options_.slice_ms * kMillisecond, 0};
     std::printf(
-        "\n| way                 | operation   |    | program          | runs/op | ns/run |\n"
-        "|---------------------|-------------|----|------------------|--------:|-------:|\n");
-    for (const Variant& variant : world_options_.variants) {
-      for (const OpAndFamily& kind : kinds_) {
-        const World::Slice one = slice;
-        if (variant.kind == Kind::kWaggle) {
+        "\n| way                 | operation               | program          | runs/op | ns/run | "
+        "less 'empty' |\n"
+        "|---------------------|-------------------------|------------------|--------:|-------:|"
+        "-------------:|\n");
+    for (const Kind& kind : kinds_) {
+      double clock_ns = 0;
+      for (const Variant& variant : world_options_.variants) {
+        Outcome outcome;
+        RunTimes programs;
+        if (std::string(variant.name) == kReference) {
+          programs[0] = MeasureEmpty(world.node(variant), world.client_device(variant),
+                                     [&] { outcome = world.Measure(variant, kind, slice); });
+          const RunTime& empty = programs[0];
+          if (empty.runs > 0) {
+            clock_ns = static_cast<double>(empty.ns) / static_cast<double>(empty.runs);
+          }
+        } else if (variant.way == Way::kWaggle) {
           const std::string& pins = world.node(variant).pin_path();
           const RunTimes before = ReadRunTimes(pins);
-          const Outcome outcome = world.Measure(variant, kind.op, kind.family, one);
-          Expect(variant, kind, outcome);
-          for (const auto& [id, program] : Difference(before, ReadRunTimes(pins))) {
-            PrintProgram(variant, kind, program, std::max<uint64_t>(outcome.ops, 1));
+          outcome = world.Measure(variant, kind, slice);
+          programs = Difference(before, ReadRunTimes(pins));
+        } else {
+          continue;
+        }
+        Expect(variant, kind, outcome);
+        for (const auto& [id, program] : programs) {
+          if (outcome.ops > 0 && program.runs > 0) {
+            PrintProgram(variant, kind, program, outcome.ops, clock_ns);
           }
-        } else if (std::string(variant.name) == kReference) {
-          Outcome outcome;
-          const RunTime empty =
-              MeasureEmpty(world.node(variant), world.client_device(variant),
-                           [&] { outcome = world.Measure(variant, kind.op, kind.family, one); });
-          if (empty.runs > 0)
-            PrintProgram(variant, kind, empty, std::max<uint64_t>(outcome.ops, 1));
         }
       }
     }
     std::printf(
-        "\n'ns/run' has two readings of the clock in it, which is what the program 'empty'"
-        " shows;\nruns in the warm-up are counted, its operations are not.\n");
+        "\n'ns/run' has two readings of the clock in it, as 'empty' shows, which does "
+        "nothing.\n");
     std::fflush(stdout);
   }
 
@@ -280,7 +280,7 @@ class Bench {
   std::ostream& raw_;
   int cpus_ = 1;
   WorldOptions world_options_;
-  std::vector<OpAndFamily> kinds_;
+  std::vector<Kind> kinds_;
   std::vector<Sample> samples_;
   std::vector<std::string> faults_;
 };
@@ -295,7 +295,6 @@ int Main(int argc, char** argv) {
   Options options;
   std::string server_kind;
   uint16_t port = 0;
-  int cpu = 0;
   CLI::App app("Measures ways from a pod to a Service on one node. Needs root.");
   app.add_option("--rounds", options.rounds, "rounds, each with every way once")
       ->capture_default_str()
@@ -326,7 +325,10 @@ int Main(int argc, char** argv) {
   app.add_option("--endpoints", options.endpoints, "of each Service")
       ->capture_default_str()
       ->check(CLI::Range(1, 100));
-  app.add_flag("--together", options.together, "client and server on one CPU, not on two");
+  app.add_option("--cpus", options.cpus, "client and server on two CPUs or one: apart, together")
+      ->delimiter(',')
+      ->capture_default_str()
+      ->check(CLI::IsMember({"apart", "together"}));
   app.add_flag("--legacy-iptables", options.legacy_iptables,
                "iptables-legacy in place of iptables-nft");
   CLI::Option* short_form =
@@ -335,15 +337,13 @@ int Main(int argc, char** argv) {
   app.add_option("--seed", options.seed, "of the order")->capture_default_str();
   app.add_option("--raw", options.raw, "a file for all measurements, as lines of JSON");
   CLI::App* client = app.add_subcommand("client")->group("");
-  client->add_option("cpu", cpu)->required();
   CLI::App* server = app.add_subcommand("server")->group("");
   server->add_option("kind", server_kind)->required();
   server->add_option("port", port)->required();
-  server->add_option("cpu", cpu)->required();
   CLI11_PARSE(app, argc, argv);
-  if (client->parsed()) return RunClient(cpu);
+  if (client->parsed()) return RunClient();
   if (server->parsed()) {
-    return RunServer(server_kind.starts_with("tcp"), server_kind.ends_with("6"), port, cpu);
+    return RunServer(server_kind.starts_with("tcp"), server_kind.ends_with("6"), port);
   }
   if (*short_form) {
     if (app.count("--rounds") == 0) options.rounds = 12;

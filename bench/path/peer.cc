@@ -36,12 +36,14 @@ int64_t Now(clockid_t clock) {
   return now.tv_sec * kSecond + now.tv_nsec;
 }
 
-// Fails only where the machine does not allow it; the figures then say so themselves.
-void Settle(int cpu) {
+bool Pin(pid_t pid, int cpu) {
   cpu_set_t set;
   CPU_ZERO(&set);
   CPU_SET(cpu, &set);
-  if (sched_setaffinity(0, sizeof(set), &set) != 0) std::perror("path_bench: sched_setaffinity");
+  return sched_setaffinity(pid, sizeof(set), &set) == 0;
+}
+
+void TakePriority() {
   if (setpriority(PRIO_PROCESS, 0, -20) != 0) std::perror("path_bench: setpriority");
 }
 
@@ -99,13 +101,20 @@ class Client {
 
   Outcome Run() {
     Fd open;
-    if (!MakesNew(job_.op)) {
-      if (Result failure = Open(job_.op, targets_[0], open)) {
+    // On a machine with one CPU both ways are one.
+    const int server_place =
+        job_.kind.cpus == Cpus::kApart && sysconf(_SC_NPROCESSORS_ONLN) > 1 ? 1 : 0;
+    if (!Pin(0, 0) || !Pin(job_.server, server_place)) {
+      Count(*Failed("sched_setaffinity"));
+      return outcome_;
+    }
+    if (!MakesNew(job_.kind.op)) {
+      if (Result failure = Open(job_.kind.op, targets_[0], open)) {
         Count(*failure);
         return outcome_;
       }
       const int on = 1;
-      if (IsTcp(job_.op)) setsockopt(open.get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+      if (IsTcp(job_.kind.op)) setsockopt(open.get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
     }
     Loop(open.get(), job_.warmup_ns, job_.max_ops / 10);
     if (outcome_.errors > 0) return outcome_;
@@ -143,9 +152,9 @@ class Client {
     uint64_t ops = 0;
     while (ops < max_ops && Now(CLOCK_MONOTONIC) < end) {
       Result failure;
-      if (MakesNew(job_.op)) {
+      if (MakesNew(job_.kind.op)) {
         Fd fd;
-        failure = Open(job_.op, targets_[next_++ % targets_.size()], fd);
+        failure = Open(job_.kind.op, targets_[next_++ % targets_.size()], fd);
         if (!failure) failure = Exchange(fd.get());
       } else {
         failure = Exchange(open);
@@ -154,7 +163,7 @@ class Client {
         ++ops;
       } else {
         Count(*failure);
-        if (!MakesNew(job_.op) || failure->error == EINTR) break;
+        if (!MakesNew(job_.kind.op) || failure->error == EINTR) break;
       }
     }
     SetAlarm(0);
@@ -242,6 +251,18 @@ const char* NameOf(Op op) {
   return "unknown";
 }
 
+const char* NameOf(Cpus cpus) {
+  return cpus == Cpus::kApart ? "apart" : "together";
+}
+
+const char* NameOf(net::Family family) {
+  return family == net::Family::kIpv4 ? "v4" : "v6";
+}
+
+std::string NameOf(const Kind& kind) {
+  return std::string(NameOf(kind.op)) + " " + NameOf(kind.family) + " " + NameOf(kind.cpus);
+}
+
 bool IsTcp(Op op) {
   return op == Op::kTcpConnect || op == Op::kTcpOpen;
 }
@@ -260,12 +281,18 @@ double Outcome::cpu_ns_per_op() const {
 }
 
 void to_json(nlohmann::json& json, const Job& job) {
-  json = {{"op", static_cast<int>(job.op)}, {"targets", job.targets},    {"server", job.server},
-          {"sliceNs", job.slice_ns},        {"warmupNs", job.warmup_ns}, {"maxOps", job.max_ops}};
+  json = {{"op", static_cast<int>(job.kind.op)},
+          {"cpus", static_cast<int>(job.kind.cpus)},
+          {"targets", job.targets},
+          {"server", job.server},
+          {"sliceNs", job.slice_ns},
+          {"warmupNs", job.warmup_ns},
+          {"maxOps", job.max_ops}};
 }
 
 void from_json(const nlohmann::json& json, Job& job) {
-  job.op = static_cast<Op>(json.at("op").get<int>());
+  job.kind.op = static_cast<Op>(json.at("op").get<int>());
+  job.kind.cpus = static_cast<Cpus>(json.at("cpus").get<int>());
   json.at("targets").get_to(job.targets);
   json.at("server").get_to(job.server);
   json.at("sliceNs").get_to(job.slice_ns);
@@ -295,7 +322,7 @@ void from_json(const nlohmann::json& json, Outcome& outcome) {
   json.at("machineStealNs").get_to(outcome.machine_steal_ns);
 }
 
-int RunServer(bool tcp, bool v6, uint16_t port, int cpu) {
+int RunServer(bool tcp, bool v6, uint16_t port) {
   Fd fd(socket(v6 ? AF_INET6 : AF_INET, (tcp ? SOCK_STREAM : SOCK_DGRAM) | SOCK_CLOEXEC, 0));
   const int on = 1;
   const SocketAddress any =
@@ -314,16 +341,16 @@ int RunServer(bool tcp, bool v6, uint16_t port, int cpu) {
     std::perror("path_bench: server: bind, listen");
     return 1;
   }
-  Settle(cpu);
+  TakePriority();
   std::cout << "ready" << std::endl;
   return tcp ? ServeTcp(fd.get()) : ServeUdp(fd.get());
 }
 
-int RunClient(int cpu) {
+int RunClient() {
   struct sigaction action {};
   action.sa_handler = [](int) {};  // without SA_RESTART: calls end with EINTR
   sigaction(SIGALRM, &action, nullptr);
-  Settle(cpu);
+  TakePriority();
   std::cout << "ready" << std::endl;
   std::string line;
   while (std::getline(std::cin, line)) {

@@ -2,18 +2,21 @@
 // byte, and a client that counts how often it gets one. Both are path_bench itself,
 // started in a pod; all variants are measured with the same loops.
 //
-// Client and server are single-threaded, use blocking sockets, and are pinned to one
-// CPU each, with the highest priority that an ordinary process can have: other work
-// on the machine shall disturb all variants little, and alike.
+// Client and server are single-threaded, use blocking sockets, and are pinned, with the
+// highest priority that an ordinary process can have: other work on the machine shall
+// disturb all variants little, and alike.
 #ifndef WAGGLE_BENCH_PATH_PEER_H_
 #define WAGGLE_BENCH_PATH_PEER_H_
 
 #include <sys/types.h>
 
+#include <compare>
 #include <cstdint>
 #include <nlohmann/json_fwd.hpp>
 #include <string>
 #include <vector>
+
+#include "userspace/net/address.h"
 
 namespace waggle::bench {
 
@@ -32,12 +35,34 @@ const char* NameOf(Op op);
 bool IsTcp(Op op);
 bool MakesNew(Op op);  // a connection or socket for each operation
 
+// Where client and server run.
+enum class Cpus {
+  kApart,     // on two CPUs: each byte wakes the other one, which is most of its time
+  kTogether,  // on one, which they give to each other: the way itself shows more
+};
+// "apart", "together".
+const char* NameOf(Cpus cpus);
+
+// "v4", "v6".
+const char* NameOf(net::Family family);
+
+// What is measured alike on all ways.
+struct Kind {
+  Op op = Op::kTcpConnect;
+  net::Family family = net::Family::kIpv4;
+  Cpus cpus = Cpus::kApart;
+
+  friend auto operator<=>(const Kind&, const Kind&) = default;
+};
+// "tcp-connect v4 apart".
+std::string NameOf(const Kind& kind);
+
 // What the client is told to do.
 struct Job {
-  Op op = Op::kTcpConnect;
+  Kind kind;
   // "10.0.0.1:80" or "[fd00::1]:80", all of one family; new sockets take them in turn.
   std::vector<std::string> targets;
-  pid_t server = -1;  // whose CPU time is counted
+  pid_t server = -1;  // is pinned, and its CPU time is counted
   int64_t slice_ns = 0;
   int64_t warmup_ns = 0;  // before the slice, not counted
   // Ends the slice early: more new connections than this would reuse ports.
@@ -70,10 +95,10 @@ void from_json(const nlohmann::json& json, Outcome& outcome);
 
 // Prints "ready" and then serves `port` on all addresses of the family until it is
 // killed. Returns the exit status where it cannot.
-int RunServer(bool tcp, bool v6, uint16_t port, int cpu);
+int RunServer(bool tcp, bool v6, uint16_t port);
 
 // Prints "ready", then an Outcome as a line of JSON for each Job that it reads as one.
-int RunClient(int cpu);
+int RunClient();
 
 }  // namespace waggle::bench
 

@@ -5,14 +5,10 @@
 #include <cstdio>
 #include <map>
 #include <nlohmann/json.hpp>
-#include <tuple>
+#include <utility>
 
 namespace waggle::bench {
 namespace {
-
-const char* NameOf(net::Family family) {
-  return family == net::Family::kIpv4 ? "IPv4" : "IPv6";
-}
 
 const char* Describe(Op op) {
   switch (op) {
@@ -49,8 +45,9 @@ void to_json(nlohmann::json& json, const Sample& sample) {
   json["round"] = sample.round;
   json["place"] = sample.place;
   json["variant"] = sample.variant;
-  json["op"] = NameOf(sample.op);
-  json["family"] = NameOf(sample.family);
+  json["op"] = NameOf(sample.kind.op);
+  json["family"] = NameOf(sample.kind.family);
+  json["cpus"] = NameOf(sample.kind.cpus);
   json["perSecond"] = sample.outcome.per_second();
 }
 
@@ -68,10 +65,10 @@ Spread SpreadOf(const std::vector<double>& values) {
 }
 
 std::vector<Row> Summarize(const std::vector<Sample>& samples, const std::string& reference) {
-  std::map<std::tuple<Op, net::Family, int>, const Outcome*> references;
+  std::map<std::pair<Kind, int>, const Outcome*> references;
   for (const Sample& sample : samples) {
     if (sample.variant == reference && sample.outcome.ops > 0) {
-      references[{sample.op, sample.family, sample.round}] = &sample.outcome;
+      references[{sample.kind, sample.round}] = &sample.outcome;
     }
   }
   struct Values {
@@ -79,12 +76,11 @@ std::vector<Row> Summarize(const std::vector<Sample>& samples, const std::string
   };
   std::vector<Row> rows;
   std::vector<Values> values;
-  std::map<std::tuple<Op, net::Family, std::string>, size_t> index;
+  std::map<std::pair<Kind, std::string>, size_t> index;
   for (const Sample& sample : samples) {
-    const auto [at, is_new] =
-        index.try_emplace({sample.op, sample.family, sample.variant}, rows.size());
+    const auto [at, is_new] = index.try_emplace({sample.kind, sample.variant}, rows.size());
     if (is_new) {
-      rows.push_back({sample.variant, sample.op, sample.family});
+      rows.push_back({sample.variant, sample.kind});
       values.emplace_back();
     }
     Row& row = rows[at->second];
@@ -95,7 +91,7 @@ std::vector<Row> Summarize(const std::vector<Sample>& samples, const std::string
     mine.per_second.push_back(outcome.per_second());
     if (outcome.ops == 0) continue;
     mine.cpu.push_back(outcome.cpu_ns_per_op());
-    const auto direct = references.find({sample.op, sample.family, sample.round});
+    const auto direct = references.find({sample.kind, sample.round});
     if (direct == references.end()) continue;
     mine.ratio.push_back(outcome.per_second() / direct->second->per_second());
     mine.cpu_ratio.push_back(outcome.cpu_ns_per_op() / direct->second->cpu_ns_per_op());
@@ -121,19 +117,20 @@ double OthersShare(const std::vector<Sample>& samples, int cpus) {
 }
 
 std::string Tables(const std::vector<Row>& rows) {
-  std::vector<std::pair<Op, net::Family>> kinds;
+  std::vector<Kind> kinds;
   for (const Row& row : rows) {
-    const std::pair<Op, net::Family> kind{row.op, row.family};
-    if (std::find(kinds.begin(), kinds.end(), kind) == kinds.end()) kinds.push_back(kind);
+    if (std::find(kinds.begin(), kinds.end(), row.kind) == kinds.end()) kinds.push_back(row.kind);
   }
   std::sort(kinds.begin(), kinds.end());
   std::string text;
-  for (const auto& [op, family] : kinds) {
-    text += Format("%s%s, %s\n\n", text.empty() ? "" : "\n", Describe(op), NameOf(family));
+  for (const Kind& kind : kinds) {
+    text += Format("%s%s; %s, client and server on %s\n\n", text.empty() ? "" : "\n",
+                   Describe(kind.op), kind.family == net::Family::kIpv4 ? "IPv4" : "IPv6",
+                   kind.cpus == Cpus::kApart ? "two CPUs" : "one CPU");
     text += "| way                 |   per s | of direct | quartiles   | CPU µs | of direct |\n";
     text += "|---------------------|--------:|----------:|-------------|-------:|----------:|\n";
     for (const Row& row : rows) {
-      if (row.op != op || row.family != family) continue;
+      if (row.kind != kind) continue;
       text += Format("| %-19s | %7s | %9.3f | %.3f–%.3f | %6.2f | %9.3f |%s\n", row.variant.c_str(),
                      Rounded(row.per_second).c_str(), row.ratio.median, row.ratio.lower,
                      row.ratio.upper, row.cpu_ns_per_op / 1000, row.cpu_ratio.median,

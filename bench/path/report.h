@@ -9,7 +9,6 @@
 #include <vector>
 
 #include "bench/path/peer.h"
-#include "userspace/net/address.h"
 
 namespace waggle::bench {
 
@@ -18,8 +17,7 @@ struct Sample {
   int round = 0;
   int place = 0;  // in the round's order, from 0
   std::string variant;
-  Op op = Op::kTcpConnect;
-  net::Family family = net::Family::kIpv4;
+  Kind kind = {};
   Outcome outcome;
 };
 void to_json(nlohmann::json& json, const Sample& sample);
@@ -37,25 +35,24 @@ Spread SpreadOf(const std::vector<double>& values);
 // One row of the table.
 struct Row {
   std::string variant;
-  Op op = Op::kTcpConnect;
-  net::Family family = net::Family::kIpv4;
+  Kind kind = {};
   size_t rounds = 0;
   uint64_t errors = 0;
   double per_second = 0;     // median
   double cpu_ns_per_op = 0;  // median
-  Spread ratio = {};              // operations per second, to the reference
-  Spread cpu_ratio = {};          // CPU time of an operation, to the reference
+  Spread ratio = {};         // operations per second, to the reference
+  Spread cpu_ratio = {};     // CPU time of an operation, to the reference
 };
 
-// In the order in which variants, families and kinds of operation come first. Rounds in
-// which the reference or the variant did nothing give no ratio.
+// In the order in which they come first. Rounds in which the reference or the variant did nothing
+// give no ratio.
 std::vector<Row> Summarize(const std::vector<Sample>& samples, const std::string& reference);
 
 // What others had of the machine's CPUs meanwhile, 0 to 1: busy time that is neither
 // the client's nor the server's.
 double OthersShare(const std::vector<Sample>& samples, int cpus);
 
-// A table in Markdown for each kind of operation and family.
+// A table in Markdown for each kind.
 std::string Tables(const std::vector<Row>& rows);
 
 }  // namespace waggle::bench

@@ -71,19 +71,19 @@ void AppendRuled(const lab::Service& service, Family family, std::vector<RuledPo
 
 const std::vector<Variant>& AllVariants() {
   static const std::vector<Variant> all = {
-      {kReference, "pod address, routed by the node", Kind::kDirect, "", "", true},
-      {"direct-again", "the same in a second node: what the method cannot tell apart",
-       Kind::kDirect, "", "", true},
-      {"veth", "a veth pair between the two pods, the node left out", Kind::kVeth, "", "", false},
-      {"iptables", "kube-proxy's rules in iptables", Kind::kIptables, "", "", true},
-      {"nftables", "kube-proxy's rules in nftables", Kind::kNftables, "", "", true},
-      {"waggle-stack-off", "Waggle, --forwarding=stack --socket-lb=off", Kind::kWaggle, "stack",
+      {kReference, "pod address, routed by the node", Way::kDirect, "", "", true},
+      {"direct-again", "the same in a second node: what the method cannot tell apart", Way::kDirect,
+       "", "", true},
+      {"veth", "a veth pair between the two pods, the node left out", Way::kVeth, "", "", false},
+      {"iptables", "kube-proxy's rules in iptables", Way::kIptables, "", "", true},
+      {"nftables", "kube-proxy's rules in nftables", Way::kNftables, "", "", true},
+      {"waggle-stack-off", "Waggle, --forwarding=stack --socket-lb=off", Way::kWaggle, "stack",
        "off", false},
-      {"waggle-stack-all", "Waggle, --forwarding=stack --socket-lb=all", Kind::kWaggle, "stack",
+      {"waggle-stack-all", "Waggle, --forwarding=stack --socket-lb=all", Way::kWaggle, "stack",
        "all", false},
-      {"waggle-redirect-off", "Waggle, --forwarding=redirect --socket-lb=off", Kind::kWaggle,
+      {"waggle-redirect-off", "Waggle, --forwarding=redirect --socket-lb=off", Way::kWaggle,
        "redirect", "off", true},
-      {"waggle-redirect-all", "Waggle, --forwarding=redirect --socket-lb=all", Kind::kWaggle,
+      {"waggle-redirect-all", "Waggle, --forwarding=redirect --socket-lb=all", Way::kWaggle,
        "redirect", "all", true},
   };
   return all;
@@ -103,18 +103,18 @@ struct World::Site {
   std::unique_ptr<lab::Agent> agent;
 
   std::vector<std::string> Targets(Family family) const {
-    switch (variant.kind) {
-      case Kind::kVeth:
+    switch (variant.way) {
+      case Way::kVeth:
         return {lab::At(kVethServer.Of(family), kServerPort)};
-      case Kind::kDirect: {
+      case Way::kDirect: {
         std::vector<std::string> all;
         for (const lab::Addresses& one : endpoints)
           all.push_back(lab::At(one.Of(family), kServerPort));
         return all;
       }
-      case Kind::kIptables:
-      case Kind::kNftables:
-      case Kind::kWaggle:
+      case Way::kIptables:
+      case Way::kNftables:
+      case Way::kWaggle:
         break;
     }
     return {lab::At(web.cluster_ips.Of(family), kServicePort)};
@@ -131,7 +131,7 @@ World::World(const WorldOptions& options) : options_(options) {
   lab_.Settle();
   for (auto& [name, site] : sites_) {
     StartPeers(*site);
-    if (site->variant.kind == Kind::kWaggle) StartAgent(*site);
+    if (site->variant.way == Way::kWaggle) StartAgent(*site);
     InstallRules(*site);
   }
 }
@@ -164,7 +164,7 @@ void World::Furnish(Site& site) {
   for (const lab::Addresses& one : site.endpoints)
     site.web.endpoints.push_back({one, site.node.name(), true});
 
-  if (site.variant.kind == Kind::kVeth) {
+  if (site.variant.way == Way::kVeth) {
     client.Ip(absl::StrCat("link add direct0 type veth peer name direct0 netns ", server.name(),
                            "\naddress add ", kVethClient.v4, "/24 dev direct0\naddress add ",
                            kVethClient.v6, "/64 dev direct0 nodad\nlink set direct0 up\n"));
@@ -176,15 +176,14 @@ void World::Furnish(Site& site) {
 void World::StartPeers(Site& site) {
   const std::string port = absl::StrCat(kServerPort);
   for (const char* kind : {"tcp4", "tcp6", "udp4", "udp6"}) {
-    site.servers.emplace(kind, StartPeer(*site.server_pod, {"server", kind, port,
-                                                            absl::StrCat(options_.server_cpu)}));
+    site.servers.emplace(kind, StartPeer(*site.server_pod, {"server", kind, port}));
   }
-  site.client.emplace(StartPeer(*site.client_pod, {"client", absl::StrCat(options_.client_cpu)}));
+  site.client.emplace(StartPeer(*site.client_pod, {"client"}));
 }
 
 void World::InstallRules(const Site& site) const {
-  const Kind kind = site.variant.kind;
-  if (kind != Kind::kIptables && kind != Kind::kNftables) return;
+  const Way way = site.variant.way;
+  if (way != Way::kIptables && way != Way::kNftables) return;
   for (const Family family : {Family::kIpv4, Family::kIpv6}) {
     std::vector<RuledPort> ports;
     for (int i = 0; i + 1 < options_.services; ++i)
@@ -193,7 +192,7 @@ void World::InstallRules(const Site& site) const {
     const std::string cidr = site.node.pod_cidrs().Of(family);
     lab::Surroundings where = site.node.surroundings();
     lab::Argv argv = {"nft", "-f", "-"};
-    if (kind == Kind::kNftables) {
+    if (way == Way::kNftables) {
       where.input = NftablesRules(family, ports, cidr);
     } else {
       where.input = IptablesRules(family, ports, cidr);
@@ -224,23 +223,23 @@ void World::StartAgent(Site& site) {
   site.agent->AwaitReady();
 }
 
-Outcome World::Measure(const Variant& variant, Op op, Family family, const Slice& slice) {
+Outcome World::Measure(const Variant& variant, const Kind& kind, const Slice& slice) {
   Site& site = At(variant);
-  const bool v6 = family == Family::kIpv6;
+  const bool v6 = kind.family == Family::kIpv6;
   const lab::Process& server =
-      site.servers.at(absl::StrCat(IsTcp(op) ? "tcp" : "udp", v6 ? "6" : "4"));
-  const Job job{op,
-                site.Targets(family),
+      site.servers.at(absl::StrCat(IsTcp(kind.op) ? "tcp" : "udp", v6 ? "6" : "4"));
+  const Job job{kind,
+                site.Targets(kind.family),
                 server.pid(),
                 slice.duration_ns,
                 slice.warmup_ns,
-                MakesNew(op) ? kMaxConnections : UINT64_MAX};
+                MakesNew(kind.op) ? kMaxConnections : UINT64_MAX};
   site.client->WriteLine(nlohmann::json(job).dump());
   const std::optional<std::string> line = site.client->ReadLine(
       std::chrono::milliseconds((slice.duration_ns + slice.warmup_ns) / 1'000'000) +
       std::chrono::seconds(15));
   if (!line) Fail(absl::StrCat(variant.name, ": the client says nothing: ", site.client->Err()));
-  if (op == Op::kTcpConnect) {
+  if (kind.op == Op::kTcpConnect) {
     // Else a later measurement would meet the ports of this one in TIME_WAIT.
     const lab::RunResult result =
         site.client_pod->Run({"ss", "-K", "-H", "-t", "-n", "state", "time-wait"});

@@ -20,13 +20,13 @@
 
 namespace waggle::bench {
 
-enum class Kind { kDirect, kVeth, kIptables, kNftables, kWaggle };
+enum class Way { kDirect, kVeth, kIptables, kNftables, kWaggle };
 
 // A way from the client to the server.
 struct Variant {
   const char* name;
   const char* what;  // for people
-  Kind kind;
+  Way way;
   const char* forwarding;  // Waggle's --forwarding and --socket-lb
   const char* socket_lb;
   bool short_form;  // is measured in the short form as well
@@ -38,10 +38,8 @@ const std::vector<Variant>& AllVariants();
 
 struct WorldOptions {
   std::vector<Variant> variants;
-  int services = 1;   // in the rules and in Waggle; the one that is asked is the last
-  int endpoints = 5;  // of each
-  int client_cpu = 0;
-  int server_cpu = 0;
+  int services = 1;              // in the rules and in Waggle; the one that is asked is the last
+  int endpoints = 5;             // of each
   bool legacy_iptables = false;  // iptables-legacy in place of iptables-nft
 };
 
@@ -56,7 +54,7 @@ class World {
     int64_t duration_ns = 0;
     int64_t warmup_ns = 0;
   };
-  Outcome Measure(const Variant& variant, Op op, net::Family family, const Slice& slice);
+  Outcome Measure(const Variant& variant, const Kind& kind, const Slice& slice);
 
   // Packets that the node's stack has forwarded so far. Tells whether a way is what
   // its name says.
