@@ -6,6 +6,7 @@
 #include <functional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/status/statusor.h"
@@ -18,7 +19,8 @@ namespace waggle::maps {
 // One row of `services`. Anybody with the rights can have written it.
 struct ServicePort {
   ServiceName name;
-  std::string port_name;  // may be empty
+  std::string port_name;                 // may be empty
+  std::vector<net::Endpoint> frontends;  // in no order
 };
 using ServicePorts = absl::flat_hash_map<uint32_t, ServicePort>;
 
@@ -30,11 +32,10 @@ class FlowPins {
 
   // By service id. A Service that is gone may have left flows behind.
   const ServicePorts& services() const { return services_; }
-  // As ReadFlows().
+  // As ReadFlows(). The frontend of a flow that was translated at its socket is known where its
+  // Service has only one of that family.
   absl::StatusOr<FlowCounts> Read(uint64_t now_ns,
-                                  const std::function<void(const Flow&)>& take) const {
-    return ReadFlows({flows_.get(), half_open_.get()}, now_ns, take);
-  }
+                                  const std::function<void(const Flow&)>& take) const;
 
  private:
   os::UniqueFd flows_;

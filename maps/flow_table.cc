@@ -132,6 +132,7 @@ Flow AssembleFlow(const FlowEntry& entry, const FlowEntry* partner, uint64_t now
   const net::Endpoint new_dst = EndpointOf(value.new_dst, value.new_dst_port_be);
   flow.client = forward ? src : new_dst;
   flow.frontend = forward ? dst : new_src;
+  flow.frontend_known = !flow.socket;
   flow.backend = forward ? new_dst : src;
   const net::Endpoint source = forward ? new_src : dst;
   if (source != flow.client) flow.source = source;

@@ -52,8 +52,11 @@ struct Flow {
   bool hairpin = false;      // client and backend are one pod
   bool direct = false;       // no Service's: `frontend` is the backend itself
   net::Endpoint client;
-  net::Endpoint frontend;  // what the client talks to
-  net::Endpoint backend;   // who answers
+  // What the client talks to. Of one that was translated at its socket the entries do not tell:
+  // `frontend` is the backend then, unless somebody finds out (FlowPins).
+  net::Endpoint frontend;
+  bool frontend_known = true;
+  net::Endpoint backend;  // who answers
   // Whom the backend sees in place of the client; set only where that is another one.
   std::optional<net::Endpoint> source;
   uint32_t service_id = 0;    // key into `services`; 0 with `direct`

@@ -63,6 +63,7 @@ int RunCommandLine(int argc, const char* const* argv) {
   AddPlanCommand(app, &exit_code);
   AddServiceCommand(app, &exit_code);
   AddBackendCommand(app, &exit_code);
+  AddFlowCommand(app, &exit_code);
   AddStatusCommand(app, &exit_code);
   AddCleanupCommand(app, &exit_code);
   AddVersionCommand(app, &exit_code);

@@ -10,6 +10,7 @@ namespace waggle::cli {
 void AddPlanCommand(CLI::App& app, int* exit_code);
 void AddServiceCommand(CLI::App& app, int* exit_code);
 void AddBackendCommand(CLI::App& app, int* exit_code);
+void AddFlowCommand(CLI::App& app, int* exit_code);
 void AddStatusCommand(CLI::App& app, int* exit_code);
 void AddCleanupCommand(CLI::App& app, int* exit_code);
 void AddVersionCommand(CLI::App& app, int* exit_code);

@@ -15,9 +15,16 @@ struct ValueRule {
 constexpr ValueRule kValues[] = {
     {"--output|-o", "_waggle_words 'table wide json'"},
     {"--socket-lb", "_waggle_words 'all host off'"},
+    {"--forwarding", "_waggle_words 'stack redirect auto'"},
+    {"--tc-attach", "_waggle_words 'auto tcx clsact'"},
+    {"--protocol", "_waggle_words 'TCP UDP'"},
+    {"--mode", "_waggle_words 'stack peer neigh'"},
+    {"--state",
+     "_waggle_words 'syn-sent syn-recv established closing closed unreplied replied stream'"},
     {"--pin-path|--cgroup-path", "_waggle_files -d"},
     {"--manifests", "_waggle_files -f"},
     {"--namespace|-n", "_waggle_words \"$(_waggle_namespaces)\""},
+    {"--service", "_waggle_words \"$(_waggle_services)\""},
 };
 
 // $cur is the word to complete. Bash splits words at '=', so `--output=j` comes as three.
@@ -61,6 +68,14 @@ _waggle_namespaces() {
     pins=$(_waggle_value_of --pin-path)
     "${COMP_WORDS[0]}" service list ${pins:+--pin-path "$pins"} 2>/dev/null
   fi </dev/null | awk 'NR > 1 && $1 ~ /^[a-z0-9][-a-z0-9]*$/ { print $1 }' | sort -u
+}
+
+_waggle_services() {
+  local pins
+  pins=$(_waggle_value_of --pin-path)
+  "${COMP_WORDS[0]}" service list ${pins:+--pin-path "$pins"} 2>/dev/null </dev/null |
+    awk 'NR > 1 && $1 "/" $2 ~ /^[a-z0-9][-a-z0-9]*\/[a-z0-9][-a-z0-9]*$/ { print $1 "/" $2 }' |
+    sort -u
 }
 
 _waggle() {

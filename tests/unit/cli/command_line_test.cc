@@ -56,6 +56,16 @@ INSTANTIATE_TEST_SUITE_P(
         UsageCase{{"plan", "--manifests", "x", "--node", "a b"}, "is not a node name"},
         UsageCase{{"agent", "--manifests", "x", "--node", std::string(254, 'n')},
                   "is not a node name"},
+        UsageCase{{"flow"}, "a command is missing; see `waggle flow --help`"},
+        UsageCase{{"flow", "list", "--client", "web"}, "'web' is no address or endpoint"},
+        UsageCase{{"flow", "list", "--frontend", "10.0.0.1:99999"}, "is no address or endpoint"},
+        UsageCase{{"flow", "list", "--backend", ""}, "is no address or endpoint"},
+        UsageCase{{"flow", "list", "--service", "a/b/c"}, "'a/b/c' is no Service"},
+        UsageCase{{"flow", "list", "--protocol", "sctp"}, "sctp not in {TCP,UDP}"},
+        UsageCase{{"flow", "list", "--state", "open"}, "open not in {syn-sent,"},
+        UsageCase{{"flow", "list", "--mode", "fast"}, "fast not in {stack,peer,neigh}"},
+        UsageCase{{"flow", "list", "--limit", "0"}, "--limit"},
+        UsageCase{{"flow", "list", "--limit", "-1"}, "--limit"},
         UsageCase{{"status", "--timeout", "30s"}, "--timeout requires --wait"},
         UsageCase{{"status", "--wait", "--timeout", "30"}, "expected a duration"},
         UsageCase{{"status", "--wait", "--timeout", "-1s"}, "expected a duration"},
@@ -89,7 +99,8 @@ INSTANTIATE_TEST_SUITE_P(
                     std::vector<std::string>{"plan"}, std::vector<std::string>{"service"},
                     std::vector<std::string>{"service", "list"},
                     std::vector<std::string>{"backend"},
-                    std::vector<std::string>{"backend", "list"}, std::vector<std::string>{"status"},
+                    std::vector<std::string>{"backend", "list"}, std::vector<std::string>{"flow"},
+                    std::vector<std::string>{"flow", "list"}, std::vector<std::string>{"status"},
                     std::vector<std::string>{"cleanup"}, std::vector<std::string>{"version"},
                     std::vector<std::string>{"completion"}));
 
@@ -126,7 +137,7 @@ class NoPins : public testing::Test {
 TEST_F(NoPins, ReadersFailWithOneLineThatNamesThePath) {
   for (const std::vector<std::string>& command :
        {std::vector<std::string>{"service", "list"}, std::vector<std::string>{"backend", "list"},
-        std::vector<std::string>{"status"}}) {
+        std::vector<std::string>{"flow", "list"}, std::vector<std::string>{"status"}}) {
     for (const char* format : {"table", "json"}) {
       std::vector<std::string> arguments = command;
       arguments.insert(arguments.end(), {"--pin-path", folder_ + "/pins", "-o", format});

@@ -6,6 +6,7 @@
 #include <filesystem>
 
 #include "tests/unit/cli/run.h"
+#include "userspace/cli/flow_filter.h"
 
 namespace waggle::cli {
 namespace {
@@ -40,7 +41,7 @@ std::vector<std::string> Complete(const std::vector<std::string>& words) {
 TEST(BashCompletion, OffersTheCommands) {
   EXPECT_THAT(Complete({""}),
               ElementsAre("--help", "--version", "-h", "agent", "backend", "cleanup", "completion",
-                          "plan", "service", "status", "version"));
+                          "flow", "plan", "service", "status", "version"));
   EXPECT_THAT(Complete({"s"}), ElementsAre("service", "status"));
   EXPECT_THAT(Complete({"service", ""}), ElementsAre("--help", "-h", "list"));
   EXPECT_THAT(Complete({"backend", "l"}), ElementsAre("list"));
@@ -53,6 +54,10 @@ TEST(BashCompletion, OffersTheFlagsOfTheCommand) {
   EXPECT_THAT(Complete({"status", "--"}),
               ElementsAre("--help", "--output", "--pin-path", "--timeout", "--wait"));
   EXPECT_THAT(Complete({"plan", "--s"}), ElementsAre("--strict"));
+  EXPECT_THAT(
+      Complete({"flow", "list", "--"}),
+      ElementsAre("--backend", "--client", "--frontend", "--help", "--limit", "--mode",
+                  "--namespace", "--output", "--pin-path", "--protocol", "--service", "--state"));
   EXPECT_THAT(Complete({"agent", "--"}),
               AllOf(Contains("--manifests"), Contains("--node"), Contains("--socket-lb"),
                     // Hidden options stay hidden.
@@ -67,6 +72,13 @@ TEST(BashCompletion, OffersValues) {
   EXPECT_THAT(Complete({"status", "--output", "=", "w"}), ElementsAre("wide"));
   EXPECT_THAT(Complete({"status", "--output", "="}), ElementsAre("json", "table", "wide"));
   EXPECT_THAT(Complete({"agent", "--socket-lb", "h"}), ElementsAre("host"));
+  EXPECT_THAT(Complete({"agent", "--forwarding", ""}), ElementsAre("auto", "redirect", "stack"));
+  EXPECT_THAT(Complete({"agent", "--tc-attach", ""}), ElementsAre("auto", "clsact", "tcx"));
+  EXPECT_THAT(Complete({"flow", "list", "--mode", ""}), ElementsAre("neigh", "peer", "stack"));
+  EXPECT_THAT(Complete({"flow", "list", "--protocol", "U"}), ElementsAre("UDP"));
+  // All that the command takes.
+  EXPECT_EQ(Complete({"flow", "list", "--state", ""}).size(), FlowStateNames().size());
+  EXPECT_THAT(Complete({"flow", "list", "--client", ""}), IsEmpty());
   EXPECT_THAT(Complete({"plan", "--node", ""}), IsEmpty()) << "nobody knows node names";
   EXPECT_THAT(Complete({"status", "--wait", "--timeout", ""}), IsEmpty());
 }
@@ -115,7 +127,8 @@ TEST_F(ManifestFolder, ExpandsNothingThatANamespaceHolds) {
                             "echo NAMESPACE NAME\n"
                             "echo '$(touch${IFS}sprung) x'\n"
                             "echo '`touch${IFS}sprung` x'\n"
-                            "echo 'default x'\n";
+                            "echo 'default x'\n"
+                            "echo 'default $(touch${IFS}sprung)'\n";
   std::filesystem::permissions(program, std::filesystem::perms::owner_all);
   const RunResult result = RunProgram(
       {"/bin/bash", "--norc", "-c",
@@ -123,6 +136,13 @@ TEST_F(ManifestFolder, ExpandsNothingThatANamespaceHolds) {
        "COMP_WORDS=(\"$1\" service list -n ''); COMP_CWORD=4; _waggle; echo \"${COMPREPLY[@]}\"",
        "bash", program, folder_});
   EXPECT_EQ(result.out, "default\n") << result.err;
+  const RunResult services =
+      RunProgram({"/bin/bash", "--norc", "-c",
+                  "cd \"$2\" && source <(\"$1\" completion bash)\n"
+                  "COMP_WORDS=(\"$1\" flow list --service ''); COMP_CWORD=4; _waggle; echo "
+                  "\"${COMPREPLY[@]}\"",
+                  "bash", program, folder_});
+  EXPECT_EQ(services.out, "default/x\n") << services.err;
   EXPECT_FALSE(std::filesystem::exists(trap));
 }
 

@@ -20,6 +20,7 @@ std::string Show(const Flow& flow) {
   text += " > " + flow.frontend.ToString() + " > " + flow.backend.ToString() + " ";
   text += std::string(FlowStateName(flow.state)) + " " + std::string(FlowModeName(flow.mode));
   if (flow.out_device != 0) text += " dev " + std::to_string(flow.out_device);
+  if (!flow.frontend_known) text += " unknown frontend";
   if (flow.half) text += " half";
   if (flow.socket) text += " socket";
   if (flow.hairpin) text += " hairpin";
@@ -136,16 +137,19 @@ const Case kCases[] = {
      "half direct of 0 at 12 idle 31 left 89 age 100",
      "TCP 10.244.1.5:40000 as 10.244.1.5:61000 > 10.244.2.7:8080 > 10.244.2.7:8080 syn-sent stack "
      "half direct of 0 at 12 idle 31 left 89 age 100"},
-    {"one that its socket translated: nothing is rewritten",
-     Seen(
-         1, 1,
-         {.flags = WAGGLE_FLOW_SOCKET | WAGGLE_FLOW_REDIRECT, .forward_state = WAGGLE_STATE_RESET}),
-     "TCP 10.244.1.5:40000 > 10.96.0.10:80 > 10.244.2.7:8080 closed stack socket of 3 at 12 idle 1 "
-     "left 9 age 100",
-     "TCP 10.244.1.5:40000 > 10.96.0.10:80 > 10.244.2.7:8080 closed stack half socket of 3 at 12 "
-     "idle 1 left 9 age 100",
-     "TCP 10.244.1.5:40000 > 10.96.0.10:80 > 10.244.2.7:8080 syn-sent stack half socket of 3 at 12 "
-     "idle 1 left 119 age 100"},
+    {"one that its socket translated: nothing is rewritten, the frontend is not told",
+     Seen(1, 1,
+          {.frontend = "10.244.2.7:8080",
+           .flags = WAGGLE_FLOW_SOCKET | WAGGLE_FLOW_REDIRECT,
+           .forward_state = WAGGLE_STATE_RESET}),
+     "TCP 10.244.1.5:40000 > 10.244.2.7:8080 > 10.244.2.7:8080 closed stack unknown frontend "
+     "socket "
+     "of 3 at 12 idle 1 left 9 age 100",
+     "TCP 10.244.1.5:40000 > 10.244.2.7:8080 > 10.244.2.7:8080 closed stack unknown frontend half "
+     "socket of 3 at 12 idle 1 left 9 age 100",
+     "TCP 10.244.1.5:40000 > 10.244.2.7:8080 > 10.244.2.7:8080 syn-sent stack unknown frontend "
+     "half "
+     "socket of 3 at 12 idle 1 left 119 age 100"},
 };
 INSTANTIATE_TEST_SUITE_P(Table, Assemble, testing::ValuesIn(kCases));
 
