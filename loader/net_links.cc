@@ -8,12 +8,10 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <cstdio>
 #include <iterator>
 #include <memory>
 #include <optional>
 
-#include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
@@ -24,8 +22,6 @@
 namespace waggle::loader {
 namespace {
 
-// A new pin waits under its name and this until it is renamed.
-constexpr char kAside[] = "_new";
 // Before all others there (BPF_F_BEFORE without a neighbour): one that ends the chain must
 // not keep packets of Services from us.
 constexpr uint32_t kFirst = 1u << 3;
@@ -59,7 +55,6 @@ std::optional<NetPin> ParsePin(const std::string& folder, const std::string& nam
   if (absl::ConsumePrefix(&rest, "clsact_")) {
     pin.kind = NetPin::Kind::kClsact;
   } else if (absl::ConsumePrefix(&rest, "tc_")) {
-    pin.leftover = absl::ConsumeSuffix(&rest, kAside);
     if (absl::ConsumeSuffix(&rest, "_out")) {
       pin.hook = TcHook::kEgress;
     } else if (!absl::ConsumeSuffix(&rest, "_in")) {

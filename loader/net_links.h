@@ -27,7 +27,6 @@ struct NetPin {
   TcHook hook = TcHook::kIngress;  // kLink
   uint32_t ifindex = 0;
   std::string path;
-  bool leftover = false;  // a link that a crash left before it got its name
 
   auto operator<=>(const NetPin&) const = default;
 };

@@ -49,11 +49,8 @@ absl::Status PacketPath::Start(const PacketPrograms& programs, maps::DeviceTable
   programs_ = programs;
   const absl::StatusOr<std::vector<NetPin>> pins = ListNetPins(pin_path_);
   if (!pins.ok()) return pins.status();
-  for (const NetPin& pin : *pins) {
+  for (const NetPin& pin : *pins)
     pinned_before_.insert(pin.ifindex);
-    if (!pin.leftover) continue;
-    if (absl::Status status = RemoveNetPin(pin); !status.ok()) return status;
-  }
   if (absl::Status status = Update(); !status.ok()) return status;
 
   // What the last agent left of devices that are gone, or have no role any more.

@@ -80,7 +80,7 @@ Verdict Judge(const Device& device) {
   }
   if (kind == "veth" || kind == "netkit") return JudgePair(device);
   if (kind == "tun") return JudgeTun(device);
-  if (kind == "bridge") return {WAGGLE_ROLE_BRIDGE, "bridge"};
+  if (kind == "bridge") return {WAGGLE_ROLE_BRIDGE, "no uplink is a port of it"};
   if (IsAnyOf(kTunnels, kind)) return {WAGGLE_ROLE_TUNNEL, kind};
   if (IsAnyOf(kNowhere, kind)) return {WAGGLE_ROLE_NONE, kind};
   if (IsAnyOf(kMachines, kind)) {

@@ -83,7 +83,8 @@ absl::StatusOr<std::vector<TcFilter>> ListFilters(uint32_t ifindex, TcHook hook)
 absl::StatusOr<std::string> IngressQdisc(uint32_t ifindex) {
   absl::StatusOr<RtQueries> queries = RtQueries::Open();
   if (!queries.ok()) return queries.status();
-  RtRequest request(RTM_GETQDISC, 0);
+  // Without ECHO the answer goes to all who watch, but not to who asked.
+  RtRequest request(RTM_GETQDISC, NLM_F_ECHO | NLM_F_ACK);
   auto* info = request.Put<tcmsg>();
   info->tcm_ifindex = static_cast<int>(ifindex);
   info->tcm_parent = TC_H_CLSACT;

@@ -273,7 +273,7 @@ void Agent::LogDeviceNews() {
       case What::kCovered:
         // Pods come and go all day long.
         spdlog::log(news.role == WAGGLE_ROLE_POD ? spdlog::level::debug : spdlog::level::info,
-                    "device {} ({}) is covered: {}, {}", news.name, news.ifindex, role, news.text);
+                    "device {} ({}) is known as {}: {}", news.name, news.ifindex, role, news.text);
         break;
       case What::kLetGo:
         spdlog::info("device {} ({}) is let go: no {} any more", news.name, news.ifindex, role);
