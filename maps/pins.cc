@@ -64,7 +64,11 @@ absl::StatusOr<os::UniqueFd> OpenAny(const std::string& path, Access access) {
   os::UniqueFd fd(bpf_obj_get_opts(path.c_str(), &options));
   if (fd) return fd;
   const int error = errno;
-  if (error == EPERM || (error == EACCES && access == Access::kReadWrite)) {
+  // The file's mode, or the kind of object?
+  const bool unreadable =
+      error == EACCES &&
+      (access == Access::kReadWrite || faccessat(AT_FDCWD, path.c_str(), R_OK, AT_EACCESS) != 0);
+  if (error == EPERM || unreadable) {
     return absl::PermissionDeniedError(absl::StrCat("open pin ", path, ": ", std::strerror(error),
                                                     " (BPF needs CAP_BPF or root)"));
   }

@@ -5,87 +5,27 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <linux/bpf.h>
-#include <sched.h>
-#include <sys/mount.h>
 #include <unistd.h>
 
-#include <cerrno>
-#include <cstdlib>
-#include <cstring>
-#include <filesystem>
+#include <algorithm>
 #include <string>
 #include <vector>
 
 #include "maps/device_table.h"
 #include "maps/pins.h"
 #include "maps/reader.h"
-#include "tests/datapath/kernel_maps.h"
+#include "tests/datapath/pinned_maps.h"
 #include "tests/unit/maps/flow_testing.h"
-#include "waggle_bpf.skel.h"
 
 namespace waggle::maps {
 namespace {
 
 using testing::HasSubstr;
 
-constexpr Sizes kSizes = {
-    .frontends = 16, .services = 16, .backends = 16, .udp_flows = 16, .flows = 64, .half_open = 64};
 const std::vector<std::string> kPacketPath = {"flows",   "half_open", "fragments",
                                               "devices", "settings",  "icmp_budget"};
 
-// The mount is seen by this process alone, and vanishes with it.
-class Pins : public testing::Test {
- protected:
-  static void SetUpTestSuite() {
-    ASSERT_EQ(unshare(CLONE_NEWNS), 0) << std::strerror(errno) << "; these tests need root";
-    ASSERT_EQ(mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr), 0);
-    std::string pattern = testing::TempDir() + "waggle-pins-XXXXXX";
-    ASSERT_NE(mkdtemp(pattern.data()), nullptr);
-    root_ = pattern;
-    ASSERT_EQ(mount("bpf", root_.c_str(), "bpf", 0, nullptr), 0) << std::strerror(errno);
-  }
-  static void TearDownTestSuite() {
-    if (root_.empty()) return;
-    umount2(root_.c_str(), MNT_DETACH);
-    rmdir(root_.c_str());
-  }
-
-  void SetUp() override {
-    ASSERT_FALSE(root_.empty());
-    path_ = root_ + "/" + testing::UnitTest::GetInstance()->current_test_info()->name();
-    std::filesystem::create_directory(path_);
-    skeleton_ = waggle_bpf__open();
-    ASSERT_NE(skeleton_, nullptr);
-    SetSizes(skeleton_->obj, kSizes);
-  }
-  void TearDown() override {
-    waggle_bpf__destroy(skeleton_);
-    std::filesystem::remove_all(path_);
-  }
-
-  // Makes and pins the maps; no program is loaded.
-  void Pin() {
-    bpf_program* program = nullptr;
-    bpf_object__for_each_program(program, skeleton_->obj) {
-      bpf_program__set_autoload(program, false);
-    }
-    ASSERT_EQ(waggle_bpf__load(skeleton_), 0);
-    for (const MapInfo& info : kMaps) {
-      const std::string name(info.name);
-      ASSERT_EQ(bpf_obj_pin(Fd(name), PinOf(path_, name).c_str()), 0) << name;
-    }
-    waggle_agent agent{};
-    agent.layout_version = WAGGLE_LAYOUT_VERSION;
-    const uint32_t zero = 0;
-    ASSERT_EQ(bpf_map_update_elem(Fd("agent"), &zero, &agent, BPF_ANY), 0);
-  }
-  int Fd(const std::string& name) const { return FdOf(skeleton_->obj, name.c_str()); }
-
-  static std::string root_;
-  std::string path_;
-  waggle_bpf* skeleton_ = nullptr;
-};
-std::string Pins::root_;
+class PinsTest : public PinnedMaps {};
 
 const MapUsage* UsageOf(const KernelView& view, std::string_view name) {
   for (const MapUsage& usage : view.maps) {
@@ -94,7 +34,7 @@ const MapUsage* UsageOf(const KernelView& view, std::string_view name) {
   return nullptr;
 }
 
-TEST_F(Pins, TellOfThePacketPath) {
+TEST_F(PinsTest, TellOfThePacketPath) {
   ASSERT_NO_FATAL_FAILURE(Pin());
   auto settings = SettingsRow::Open(Fd("settings"));
   ASSERT_TRUE(settings.ok());
@@ -140,7 +80,7 @@ TEST_F(Pins, TellOfThePacketPath) {
 }
 
 // What the version before the packet path left: eight maps, and eleven counters.
-TEST_F(Pins, OfAnOlderVersionAreReadWithoutTheMapsThatTheyLack) {
+TEST_F(PinsTest, OfAnOlderVersionAreReadWithoutTheMapsThatTheyLack) {
   bpf_map__set_max_entries(skeleton_->maps.stats, 11);
   ASSERT_NO_FATAL_FAILURE(Pin());
   for (const std::string& name : kPacketPath)
@@ -164,7 +104,7 @@ TEST_F(Pins, OfAnOlderVersionAreReadWithoutTheMapsThatTheyLack) {
 }
 
 // The others are as old as the pins themselves.
-TEST_F(Pins, WithoutAnOldMapAreAnErrorThatNamesIt) {
+TEST_F(PinsTest, WithoutAnOldMapAreAnErrorThatNamesIt) {
   ASSERT_NO_FATAL_FAILURE(Pin());
   for (const MapInfo& info : kMaps) {
     const std::string name(info.name);
@@ -182,7 +122,7 @@ TEST_F(Pins, WithoutAnOldMapAreAnErrorThatNamesIt) {
 }
 
 // Somebody else's map under one of our names.
-TEST_F(Pins, OfAnotherKindAreRefusedByName) {
+TEST_F(PinsTest, OfAnotherKindAreRefusedByName) {
   ASSERT_NO_FATAL_FAILURE(Pin());
   for (const MapInfo& info : kMaps) {
     const std::string name(info.name);
