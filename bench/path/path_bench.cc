@@ -203,15 +203,15 @@ class Bench {
     for (const Variant& variant : world_options_.variants) {
       std::printf("%-20s %s\n", variant.name, variant.what);
     }
+    const bool many = options_.services > 1;
     std::printf(
-        "\n%d rounds, each way once a round for %d ms, in a new order each time; medians;\n"
-        "'of direct' is to the same round's, with quartiles. 'CPU' is the time of client\n"
-        "and server for one operation, softirqs in it.\n"
-        "One connection at a time; %d Service%s with %d endpoints%s. Others had %.0f %% of\n"
-        "the machine meanwhile.\n",
-        options_.rounds, options_.slice_ms, options_.services, options_.services == 1 ? "" : "s",
-        options_.endpoints, options_.services == 1 ? "" : " each, the last one asked",
-        100 * OthersShare(samples_, cpus_));
+        "\n%d rounds, in each every way once for %d ms, in a new order each time. Medians;\n"
+        "'of direct' compares with the same round, with quartiles. 'CPU' is what client\n"
+        "and server took for one operation, softirqs in it. One connection at a time;\n"
+        "%d Service%s with %d endpoints%s.\n"
+        "Others had %.0f %% of the machine meanwhile.\n",
+        options_.rounds, options_.slice_ms, options_.services, many ? "s" : "", options_.endpoints,
+        many ? " each, the last one is asked" : "", 100 * OthersShare(samples_, cpus_));
     std::fflush(stdout);
   }
 
@@ -349,6 +349,7 @@ int Main(int argc, char** argv) {
     if (app.count("--rounds") == 0) options.rounds = 12;
     if (app.count("--slice-ms") == 0) options.slice_ms = 20;
     if (app.count("--warmup-ms") == 0) options.warmup_ms = 4;
+    if (app.count("--cpus") == 0) options.cpus = {"together"};
   }
   // The reference is always one of them.
   if (!options.variants.empty()) options.variants.emplace_back(kReference);

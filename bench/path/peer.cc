@@ -28,7 +28,7 @@ using lab::SocketAddress;
 
 constexpr int64_t kSecond = 1'000'000'000;
 // What a blocked call may take beyond the slice before it counts as an error.
-constexpr int64_t kGrace = 2 * kSecond;
+constexpr int64_t kGrace = 5 * kSecond;
 
 int64_t Now(clockid_t clock) {
   timespec now{};

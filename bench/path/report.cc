@@ -127,11 +127,11 @@ std::string Tables(const std::vector<Row>& rows) {
     text += Format("%s%s; %s, client and server on %s\n\n", text.empty() ? "" : "\n",
                    Describe(kind.op), kind.family == net::Family::kIpv4 ? "IPv4" : "IPv6",
                    kind.cpus == Cpus::kApart ? "two CPUs" : "one CPU");
-    text += "| way                 |   per s | of direct | quartiles   | CPU µs | of direct |\n";
+    text += "| way                 |   per s | of direct | quartiles   | CPU us | of direct |\n";
     text += "|---------------------|--------:|----------:|-------------|-------:|----------:|\n";
     for (const Row& row : rows) {
       if (row.kind != kind) continue;
-      text += Format("| %-19s | %7s | %9.3f | %.3f–%.3f | %6.2f | %9.3f |%s\n", row.variant.c_str(),
+      text += Format("| %-19s | %7s | %9.3f | %.3f-%.3f | %6.2f | %9.3f |%s\n", row.variant.c_str(),
                      Rounded(row.per_second).c_str(), row.ratio.median, row.ratio.lower,
                      row.ratio.upper, row.cpu_ns_per_op / 1000, row.cpu_ratio.median,
                      row.errors == 0 ? "" : Format(" %lu errors", row.errors).c_str());

@@ -86,7 +86,7 @@ TEST(Tables, HaveOneForEachKindAndNameErrors) {
                               "two CPUs\n"));
   EXPECT_THAT(text, HasSubstr("UDP: 1 datagram each way on an open socket; IPv6, client and server "
                               "on one CPU\n"));
-  EXPECT_THAT(text, HasSubstr("|  12,340 |     1.000 | 1.000–1.000 |  40.51 |"));
+  EXPECT_THAT(text, HasSubstr("|  12,340 |     1.000 | 1.000-1.000 |  40.51 |"));
   EXPECT_THAT(text, HasSubstr(" 3 errors\n"));
 }
 
