@@ -529,6 +529,42 @@ static __always_inline int is_genuine(struct __sk_buff *skb, struct packet *p,
 	return 1;
 }
 
+/*
+ * The quoted L4 checksum, as far as it is there, becomes that of the packet which its sender
+ * sent (RFC 5508, 4.2): some know their packets by it. Adds to *diff what the message's
+ * sum changes by. 0 or an errno.
+ */
+static __always_inline int rewrite_quoted_sum(struct __sk_buff *skb, const struct packet *p,
+					      const struct packet *quoted,
+					      const struct addresses *inner, __s64 *diff)
+{
+	__u32 at = quoted->l4 + (quoted->protocol == IPPROTO_TCP ? 16 : 6);
+	__u32 ports_were, ports_are;
+	__u16 was[2] = {}, is[2] = {};
+	__u64 sum;
+
+	if (at + 2 > p->end || at + 2 > quoted->end || bpf_skb_load_bytes(skb, at, was, 2))
+		return 0;
+	if (!was[0] && quoted->protocol == IPPROTO_UDP)
+		return 0;
+	__builtin_memcpy(&ports_were, &quoted->key.src_port_be, 4);
+	__builtin_memcpy(&ports_are, &inner->src_port_be, 4);
+	sum = (__u64)(__u16)~was[0] + difference(&ports_were, &ports_are, 1);
+	if (is_v4(p)) {
+		__u32 v4_was[2] = {unmap_v4(quoted->key.src), unmap_v4(quoted->key.dst)};
+		__u32 v4_is[2] = {unmap_v4(inner->src), unmap_v4(inner->dst)};
+
+		sum += difference(v4_was, v4_is, 2);
+	} else {
+		sum += difference((const __u32 *)quoted->key.src, (const __u32 *)inner->src, 8);
+	}
+	is[0] = (__u16)~fold(sum);
+	if (!is[0] && quoted->protocol == IPPROTO_UDP)
+		is[0] = 0xffff;
+	*diff = bpf_csum_diff((__be32 *)was, 4, (__be32 *)is, 4, *diff);
+	return bpf_skb_store_bytes(skb, at, is, 2, 0);
+}
+
 /* Is it an error about a packet of a flow of ours? Then both headers are translated. */
 __noinline int waggle_on_icmp_error(struct __sk_buff *skb, __u32 hook)
 {
@@ -550,7 +586,10 @@ __noinline int waggle_on_icmp_error(struct __sk_buff *skb, __u32 hook)
 	__builtin_memset(quoted, 0, sizeof(*quoted));
 	quoted->v6 = p->v6;
 	quoted->l3 = p->l4 + 8;
-	if (parse_ip(skb, quoted, PARSE_QUOTED))
+	if (parse_ip(skb, quoted, PARSE_QUOTED) || quoted->l4 + 8 > p->end)
+		return TC_ACT_UNSPEC;
+	/* About a packet that its receiver has not sent: conntrack does not believe it either. */
+	if (!same_endpoint(p->key.dst, 0, quoted->key.src, 0))
 		return TC_ACT_UNSPEC;
 	/* A packet of the other direction than the one that is complained about. */
 	__builtin_memset(&w->key, 0, sizeof(w->key));
@@ -573,16 +612,14 @@ __noinline int waggle_on_icmp_error(struct __sk_buff *skb, __u32 hook)
 	__builtin_memcpy(inner->dst, flow->new_src, 16);
 	inner->src_port_be = flow->new_dst_port_be;
 	inner->dst_port_be = flow->new_src_port_be;
-	__builtin_memcpy(outer->src, p->key.src, 32);
+	__builtin_memcpy(outer->src, p->key.src, 16);
 	if (same_endpoint(p->key.src, 0, quoted->key.dst, 0))
 		__builtin_memcpy(outer->src, inner->dst, 16); /* from the other side itself */
-	if (same_endpoint(p->key.dst, 0, quoted->key.src, 0))
-		__builtin_memcpy(outer->dst, inner->src, 16);
+	__builtin_memcpy(outer->dst, inner->src, 16);
 
 	/*
 	 * The quoted header: what its own checksum takes back is no change to the sum of
-	 * the error. The quoted L4 checksum stays; nobody can check it, as the data that it
-	 * covers is not there.
+	 * the error, and what that sum takes back none to the whole packet's.
 	 */
 	was[0] = quoted->key.src_port_be;
 	was[1] = quoted->key.dst_port_be;
@@ -591,8 +628,10 @@ __noinline int waggle_on_icmp_error(struct __sk_buff *skb, __u32 hook)
 	diff = bpf_csum_diff((__be32 *)was, 4, (__be32 *)is, 4, 0);
 	if (p->v6)
 		diff = bpf_csum_diff((__be32 *)quoted->key.src, 32, (__be32 *)inner->src, 32, diff);
-	if (rewrite_addresses(skb, quoted, inner, 0, 0) ||
-	    bpf_skb_store_bytes(skb, quoted->l4, is, 4, p->v6 ? BPF_F_RECOMPUTE_CSUM : 0) ||
+	if (rewrite_quoted_sum(skb, p, quoted, inner, &diff) ||
+	    (p->v6 ? bpf_skb_store_bytes(skb, quoted->l3 + 8, inner->src, 32, 0)
+		   : rewrite_addresses(skb, quoted, inner, 0, 0)) ||
+	    bpf_skb_store_bytes(skb, quoted->l4, is, 4, 0) ||
 	    bpf_l4_csum_replace(skb, checksum, 0, diff, 0) ||
 	    rewrite_addresses(skb, p, outer, p->v6 ? checksum : 0, 0))
 		return drop(WAGGLE_REASON_REWRITE_FAILED);
@@ -633,12 +672,19 @@ static __always_inline int on_stranger(struct __sk_buff *skb, struct work *w)
 	return TC_ACT_UNSPEC;
 }
 
+/* An answer that is undone later, where it leaves for the client. */
+static __always_inline int leave_to_stack(struct __sk_buff *skb, const struct waggle_flow *flow,
+					  enum hook hook)
+{
+	return hook == HOOK_POD_IN && flow->flags & WAGGLE_FLOW_REWRITE ? lift_to_stack(skb)
+									: TC_ACT_UNSPEC;
+}
+
 static __always_inline int on_reply(struct __sk_buff *skb, struct work *w, struct waggle_flow *flow,
 				    enum hook hook)
 {
 	if (!is_for(hook, flow) || (hook != HOOK_POD_OUT && !is_genuine(skb, &w->p, flow, hook)))
-		return hook == HOOK_POD_IN && flow->flags & WAGGLE_FLOW_REWRITE ? lift_to_stack(skb)
-										: TC_ACT_UNSPEC;
+		return leave_to_stack(skb, flow, hook);
 	if (hook == HOOK_POD_OUT) {
 		struct waggle_way stack = {};
 
@@ -648,6 +694,9 @@ static __always_inline int on_reply(struct __sk_buff *skb, struct work *w, struc
 	} else {
 		take_flow(skb, w, flow);
 	}
+	/* The stack makes fragments of it; it would not take the Service's address from here. */
+	if (hook != HOOK_POD_OUT && !w->p.whole && too_big(skb, &w->p, w->way))
+		return leave_to_stack(skb, flow, hook);
 	follow_backend(skb, &w->p, flow, w->now_ns);
 	return waggle_forward(skb);
 }
@@ -678,14 +727,20 @@ static __always_inline int on_packet(struct __sk_buff *skb, enum hook hook, __u3
 		return TC_ACT_UNSPEC;
 	if (!flow)
 		return on_stranger(skb, w);
+	if (flow->ifindex != skb->ifindex && device_lives(flow->ifindex)) {
+		/* In the name of a client who is there, on another device: the stack looks at its
+		 * source. It neither ends the connection nor takes its place. */
+		take_flow(skb, w, flow);
+		return waggle_forward(skb);
+	}
 	if ((p->tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_SYN)
 		/* Sent again, or is it a new connection from an old port? */
 		known = flow->isn == p->seq && partner_of(&p->key, flow);
 	else if (p->protocol == IPPROTO_UDP &&
 		 !(flow->flags & (WAGGLE_FLOW_SOCKET | WAGGLE_FLOW_DIRECT)))
 		known = waggle_udp_may_stay(skb);
-	if (known && flow->ifindex != skb->ifindex)
-		known = device_lives(flow->ifindex);
+	if (flow->ifindex != skb->ifindex)
+		known = 0; /* the client's device is gone */
 	if (!known) {
 		w->moved = p->protocol == IPPROTO_UDP;
 		waggle_delete(skb);

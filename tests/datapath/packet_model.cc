@@ -138,6 +138,10 @@ class Model::Job {
         if (!Return()) ToBridge();
         return;
       }
+      if (flow->ifindex != ifindex_ && model_.devices.count(flow->ifindex) != 0) {
+        Leave(*flow);  // in another client's name: it changes nothing of his
+        return;
+      }
       if (IsFor(*flow)) {
         Track(*flow);
         Leave(*flow);
@@ -194,7 +198,7 @@ class Model::Job {
     if (!IsTcp() && !(flow.flags & (WAGGLE_FLOW_DIRECT | WAGGLE_FLOW_SOCKET)) && !Serves(flow)) {
       return false;
     }
-    return flow.ifindex == ifindex_ || model_.devices.count(flow.ifindex) != 0;
+    return flow.ifindex == ifindex_;
   }
 
   // May a UDP flow stay with its backend?
