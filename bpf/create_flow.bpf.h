@@ -49,7 +49,6 @@ static __always_inline int client_talks(struct __sk_buff *skb, const struct addr
 static __always_inline int is_dead(struct __sk_buff *skb, const struct waggle_flow_key *key,
 				   const struct waggle_flow *flow, const struct newcomer *n, int v6)
 {
-	const __u8 fins = WAGGLE_STATE_CLIENT_FIN | WAGGLE_STATE_SERVER_FIN;
 	struct waggle_flow *partner;
 	struct addresses owner;
 	__u8 state = flow->state;
@@ -61,7 +60,7 @@ static __always_inline int is_dead(struct __sk_buff *skb, const struct waggle_fl
 		state |= partner->state;
 	if (key->protocol != IPPROTO_TCP)
 		return 0;
-	if ((state & fins) == fins || state & WAGGLE_STATE_RESET)
+	if (is_closed(state))
 		return 1;
 	if (flow->kind != WAGGLE_FLOW_REPLY || n->netns_id < 0)
 		return 0;

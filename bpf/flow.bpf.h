@@ -107,9 +107,17 @@ static __always_inline void add_state(struct waggle_flow *flow, __u8 bits)
 		*(volatile __u8 *)&flow->state = flow->state | bits;
 }
 
+/* Of the state of both entries together. */
+static __always_inline int is_closed(__u8 state)
+{
+	const __u8 fins = WAGGLE_STATE_CLIENT_FIN | WAGGLE_STATE_SERVER_FIN;
+
+	return (state & fins) == fins || state & WAGGLE_STATE_RESET;
+}
+
 /*
  * The client has shown that it is there: out of a flood's reach. When `flows` is full the
- * flow stays where it is, and works.
+ * flow stays where it is, and works. One that is closed stays, too.
  */
 static __always_inline void promote_flow(const struct waggle_flow_key *key,
 					 struct waggle_flow *flow)
@@ -117,9 +125,11 @@ static __always_inline void promote_flow(const struct waggle_flow_key *key,
 	struct waggle_flow_key partner_key;
 	struct waggle_flow *partner;
 
-	add_state(flow, WAGGLE_STATE_ASSURED);
 	waggle_flow_partner(key, flow, &partner_key);
 	partner = lookup_in(&half_open, &partner_key);
+	if (partner && is_closed(flow->state | partner->state))
+		return;
+	add_state(flow, WAGGLE_STATE_ASSURED);
 	if (!partner)
 		return; /* both are in `flows` already, or evicted */
 	if (bpf_map_update_elem(&flows, &partner_key, partner, BPF_ANY)) {

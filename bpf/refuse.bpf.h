@@ -137,7 +137,9 @@ __noinline int waggle_refuse_tcp(struct __sk_buff *skb, __u32 l2)
 {
 	struct work *w = my_work();
 
-	if (!w || w->p.tcp_flags & TCP_RST)
+	/* Never for a reset; nor for a fragment: the answer would be one, too, and the
+	 * length of the whole segment is not known. */
+	if (!w || w->p.tcp_flags & TCP_RST || w->p.fragment)
 		return TC_ACT_SHOT;
 	if (build_reset(skb, &w->p)) {
 		count_reason(WAGGLE_REASON_REPLY_NOT_BUILT);
