@@ -1,5 +1,6 @@
 #include "tests/datapath/packet_builder.h"
 
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -79,7 +80,7 @@ Bytes Layer4(const Packet& packet) {
       Append32(bytes, packet.ack);
       bytes.push_back(static_cast<uint8_t>((5 + packet.tcp_options.size() / 4) << 4));
       bytes.push_back(packet.flags);
-      Append16(bytes, 64240);
+      Append16(bytes, packet.window);
       Append32(bytes, 0);  // checksum and urgent pointer
       Append(bytes, packet.tcp_options);
       break;
@@ -410,14 +411,15 @@ std::string ChecksumFaults(const Bytes& frame) {
 }
 
 std::string Hex(const Bytes& frame) {
+  constexpr size_t kShown = 256;  // headers, and more than any test changes behind them
   std::string text;
   char byte[4];
-  for (size_t i = 0; i < frame.size(); ++i) {
+  for (size_t i = 0; i < std::min(frame.size(), kShown); ++i) {
     std::snprintf(byte, sizeof(byte), "%02x", frame[i]);
     text += (i == 0 ? "" : i % 32 == 0 ? "\n" : i % 4 == 0 ? " " : "");
     text += byte;
   }
-  return text;
+  return text + (frame.size() > kShown ? " …" : "");
 }
 
 std::string Describe(const Bytes& frame) {

@@ -59,6 +59,7 @@ struct Packet {
   // TCP.
   uint8_t flags = kSyn;
   uint32_t seq = 1000, ack = 0;
+  uint16_t window = 64240;
   Bytes tcp_options;  // a multiple of four bytes, at most 40
   // UDP over IPv4: 'no checksum', which stands as zero.
   bool no_checksum = false;

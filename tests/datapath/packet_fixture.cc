@@ -176,7 +176,7 @@ Result Datapath::Run(const Arrival& arrival, const Bytes& frame) const {
   Must(bpf_prog_test_run_opts(bpf_program__fd(program), &options), "BPF_PROG_TEST_RUN");
   result.verdict = static_cast<int>(options.retval);
   result.bytes.resize(options.data_size_out);
-  result.gso_size = context.gso_size;
+  result.gso_segments = context.gso_segs;
   return result;
 }
 
@@ -273,10 +273,13 @@ void PacketTest::Start(uint32_t forwarding, const TableSizes& sizes) {
 
 void PacketTest::SetLostFlowsPass(bool pass) {
   model_.lost_flows_pass = pass;
+  SetLostFlowsPassUntil(pass ? NowNs() + 3'600'000'000'000 : 1);
+}
+
+void PacketTest::SetLostFlowsPassUntil(uint64_t ns) {
   waggle_settings settings{};
   settings.forwarding = model_.forwarding;
-  // A moment in the past, or one that no test lives to see.
-  settings.lost_flows_pass_until_ns = pass ? NowNs() + 3'600'000'000'000 : 1;
+  settings.lost_flows_pass_until_ns = ns;
   const uint32_t zero = 0;
   Must(bpf_map_update_elem(datapath_->Map("settings"), &zero, &settings, BPF_ANY), "settings");
 }
@@ -291,9 +294,9 @@ void PacketTest::RemoveDevice(uint32_t ifindex) {
   Must(bpf_map_delete_elem(datapath_->Map("devices"), &ifindex), "devices");
 }
 
-void PacketTest::FillIcmpBudget(uint64_t tokens) {
+void PacketTest::FillIcmpBudget(uint64_t tokens, uint64_t ago_ns) {
   waggle_icmp_budget budget{};
-  budget.filled_ns = NowNs();
+  budget.filled_ns = NowNs() - ago_ns;
   budget.tokens = tokens;
   const std::vector<waggle_icmp_budget> all(static_cast<size_t>(libbpf_num_possible_cpus()),
                                             budget);

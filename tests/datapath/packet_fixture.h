@@ -47,6 +47,8 @@ class Host {
 
   // Network namespaces of the pods, by their host's device.
   int NetnsOf(uint32_t ifindex) const { return netns_.at(ifindex).get(); }
+  // Lines for `ip -batch`; must succeed.
+  void Ip(const std::string& lines) const;
   // Runs `body` in the namespace of the pod behind the device.
   void InPod(uint32_t ifindex, const std::function<void()>& body) const;
 
@@ -74,6 +76,9 @@ struct Family {
   net::Address Stranger() const;         // 198.51.100.9 or 2001:db8:9::9
 };
 extern const Family kFamilies[2];
+// "IPv4 TCP stack": what a table's row is about.
+std::string Kind(const Family& family, uint8_t protocol);
+std::string Kind(const Family& family, uint8_t protocol, uint32_t forwarding);
 
 // A conversation of a client with a frontend, as packets.
 struct Talk {
@@ -98,7 +103,7 @@ struct Talk {
 struct Result {
   int verdict = 0;
   Bytes bytes;
-  uint32_t gso_size = 0;
+  uint32_t gso_segments = 0;
 };
 
 // Backend list of a frontend.
@@ -151,6 +156,8 @@ class PacketTest : public ::testing::Test {
   void RemoveFrontend(const net::Endpoint& frontend, uint8_t protocol);
   // True: TCP packets of unknown flows pass, false: they are refused.
   void SetLostFlowsPass(bool pass);
+  // The same by the field itself: CLOCK_MONOTONIC, 0: for ever.
+  void SetLostFlowsPassUntil(uint64_t ns);
   void SetDevice(uint32_t ifindex, const waggle_device& device);
   void RemoveDevice(uint32_t ifindex);
   // Every flow's last packet was so much longer ago.
@@ -178,7 +185,8 @@ class PacketTest : public ::testing::Test {
   bool Established(const Tuple& tuple) const;
   void PutEntry(const char* map, const Tuple& tuple, const waggle_flow& flow);
   void RemoveEntry(const Tuple& tuple);
-  void FillIcmpBudget(uint64_t tokens);
+  // As if it had been filled so long ago.
+  void FillIcmpBudget(uint64_t tokens, uint64_t ago_ns = 0);
 
   const Host& host() const { return Host::Get(); }
   const Datapath& datapath() const { return *datapath_; }

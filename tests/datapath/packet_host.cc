@@ -92,6 +92,14 @@ void Fail(const std::string& message) {
 
 const Family kFamilies[2] = {{"IPv4", false}, {"IPv6", true}};
 
+std::string Kind(const Family& family, uint8_t protocol) {
+  return std::string(family.name) + (protocol == kTcp ? " TCP" : " UDP");
+}
+std::string Kind(const Family& family, uint8_t protocol, uint32_t forwarding) {
+  return Kind(family, protocol) +
+         (forwarding == WAGGLE_FORWARDING_REDIRECT ? " redirect" : " stack");
+}
+
 net::Address Family::Pod(int net, int pod) const {
   return Address(v6 ? "fd00:244:" + Text(net) + "::" + Text(pod)
                     : "10.244." + Text(net) + "." + Text(pod));
@@ -223,8 +231,7 @@ void Host::Routes4And6() {
       return Address(family.v6 ? "fd00:244:" + Text(net) + "::" : "10.244." + Text(net) + ".0");
     };
     add(pods(2), net_bits, eth0, family.NodeNet(20));
-    add(pods(4), net_bits, eth0, family.NodeNet(30), 1400,
-        family.v6 ? " mtu 1400" : " mtu lock 1400");
+    add(pods(4), net_bits, eth0, family.NodeNet(30), 1400, " mtu lock 1400");
     add(pods(8), net_bits, eth0, family.NodeNet(1));
     add(pods(3), net_bits, vx0, family.Pod(3, 1), 1450, " onlink");
     add(pods(5), net_bits, other0);
@@ -232,6 +239,10 @@ void Host::Routes4And6() {
     add(Address(family.v6 ? "::" : "0.0.0.0"), 0, eth0, family.NodeNet(1));
   }
   Ip(lines);
+}
+
+void Host::Ip(const std::string& lines) const {
+  packet::Ip(lines);
 }
 
 void Host::InPod(uint32_t ifindex, const std::function<void()>& body) const {

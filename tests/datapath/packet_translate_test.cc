@@ -33,7 +33,7 @@ class Translate : public PacketTest {
     for (const uint8_t flags : {kSyn, kAck, uint8_t{kAck | kPsh}, uint8_t{kAck | kUrg}}) {
       const Result asked = Send(ask, Build(Formed(talk.Ask(flags), form)));
       EXPECT_EQ(asked.verdict, verdict);
-      EXPECT_EQ(asked.gso_size, form.gso_size);
+      EXPECT_EQ(asked.gso_segments != 0, form.gso_size != 0);
       ExpectIs(Formed(talk.Asked(flags), form), asked);
       const auto back = static_cast<uint8_t>(flags | kAck);
       const Result answered = Send(answer, Build(Formed(talk.Answer(back), form)));
@@ -114,8 +114,7 @@ TEST_F(Translate, EveryForm) {
           if (!(family.v6 ? form.v6 : form.v4) || !(protocol == kTcp ? form.tcp : form.udp)) {
             continue;
           }
-          SCOPED_TRACE(std::string(family.name) + (protocol == kTcp ? " TCP " : " UDP ") +
-                       (forwarding ? "redirect " : "stack ") + form.name);
+          SCOPED_TRACE(Kind(family, protocol, forwarding) + " " + form.name);
           Start(forwarding);
           Converse(AddTalk(family, protocol, {family.Pod(1, 11), 40000}, {family.Pod(1, 12), 8080}),
                    form);
@@ -161,7 +160,7 @@ TEST_F(Translate, BytesFromElsewhere) {
 TEST_F(Translate, ChecksumsThatComeOutAsZero) {
   for (const Family& family : kFamilies) {
     for (const uint8_t protocol : {kTcp, kUdp}) {
-      SCOPED_TRACE(std::string(family.name) + (protocol == kTcp ? " TCP" : " UDP"));
+      SCOPED_TRACE(Kind(family, protocol));
       Start(WAGGLE_FORWARDING_STACK);
       const Talk talk =
           AddTalk(family, protocol, {family.Pod(1, 11), 40000}, {family.Pod(1, 12), 8080});
@@ -197,7 +196,7 @@ TEST_F(Translate, ChecksumsThatComeOutAsZero) {
 TEST_F(Translate, WrongChecksumsStayWrong) {
   for (const Family& family : kFamilies) {
     for (const uint8_t protocol : {kTcp, kUdp}) {
-      SCOPED_TRACE(std::string(family.name) + (protocol == kTcp ? " TCP" : " UDP"));
+      SCOPED_TRACE(Kind(family, protocol));
       Start(WAGGLE_FORWARDING_STACK);
       const Talk talk =
           AddTalk(family, protocol, {family.Pod(1, 11), 40000}, {family.Pod(1, 12), 8080});
@@ -268,7 +267,7 @@ TEST_F(Translate, OtherPacketsAreLeftAlone) {
         Send(Program::kPodIn, host().pod1, Build(talk.Ask(kSyn)));
         for (const auto& c : cases) {
           if (!(family.v6 ? c.v6 : c.v4)) continue;
-          SCOPED_TRACE(std::string(family.name) + (protocol == kTcp ? " TCP " : " UDP ") + c.name);
+          SCOPED_TRACE(Kind(family, protocol, forwarding) + " " + c.name);
           for (const Packet& packet : {talk.Ask(kSyn), talk.Answer(kSyn | kAck)}) {
             Packet changed = packet;
             c.change(changed);
