@@ -205,7 +205,7 @@ class Bench {
     }
     const bool many = options_.services > 1;
     std::printf(
-        "\n%d rounds, in each every way once for %d ms, in a new order each time. Medians;\n"
+        "\nRounds: %d, in each every way once for %d ms, in a new order each time. Medians;\n"
         "'of direct' compares with the same round, with quartiles. 'CPU' is what client\n"
         "and server took for one operation, softirqs in it. One connection at a time;\n"
         "%d Service%s with %d endpoints%s.\n"

@@ -72,8 +72,8 @@ void AppendRuled(const lab::Service& service, Family family, std::vector<RuledPo
 const std::vector<Variant>& AllVariants() {
   static const std::vector<Variant> all = {
       {kReference, "pod address, routed by the node", Way::kDirect, "", "", true},
-      {"direct-again", "the same in a second node: what the method cannot tell apart", Way::kDirect,
-       "", "", true},
+      {"direct-again", "the same in another node: the difference is chance", Way::kDirect, "", "",
+       true},
       {"veth", "a veth pair between the two pods, the node left out", Way::kVeth, "", "", false},
       {"iptables", "kube-proxy's rules in iptables", Way::kIptables, "", "", true},
       {"nftables", "kube-proxy's rules in nftables", Way::kNftables, "", "", true},
