@@ -35,7 +35,8 @@ class PacketFlow : public PacketTest {
 struct Step {
   bool client;
   uint8_t flags;
-  int32_t ack = 1;  // beyond the other side's first number
+  int32_t ack = 1;   // beyond the other side's first number
+  double after = 0;  // seconds
 };
 constexpr bool kClient = true, kBackend = false;
 constexpr uint8_t kReplied = WAGGLE_STATE_REPLIED, kAssured = WAGGLE_STATE_ASSURED,
@@ -88,6 +89,14 @@ TEST_F(PacketFlow, TcpStates) {
       {"refused, and an ACK on its way",
        {{kClient, kSyn}, {kBackend, kSyn | kAck}, {kBackend, kRst}, {kClient, kAck}},
        kReplied | kReset,
+       false},
+      {"refused, and the client's data a while later",
+       {{kClient, kSyn},
+        {kBackend, kSyn | kAck},
+        {kClient, kAck},
+        {kBackend, kRst},
+        {kClient, kAck, 1, 2}},
+       kReplied | kAssured | kReset,
        false},
       {"client's FIN",
        {{kClient, kSyn}, {kBackend, kSyn | kAck}, {kClient, kAck}, {kClient, kFin | kAck}},
@@ -149,6 +158,7 @@ TEST_F(PacketFlow, TcpStates) {
             packet.ack = (step.client ? Talk::kServerIsn : Talk::kClientIsn) +
                          static_cast<uint32_t>(step.ack);
           }
+          if (step.after != 0) Age(step.after);
           // Also what is refused and closed is translated.
           const Result got = step.client ? FromClient(packet) : FromBackend(packet);
           EXPECT_EQ(Parse(got.bytes)->src,
@@ -418,6 +428,20 @@ TEST_F(PacketFlow, EstablishedTableFull) {
     Expect(kUnspec, {}, {Program::kPodIn, host().pod1}, Build(second.Ask(kAck)));
     FromBackend(second.Answer(kAck));
     EXPECT_TRUE(Established(first.Forward())) << "nothing is evicted for it";
+    // It asks again each second, until there is room.
+    Age(1.5);
+    Expect(kUnspec, {WAGGLE_REASON_FLOWS_FULL}, {Program::kPodIn, host().pod1},
+           Build(second.Ask(kAck)));
+    RemoveEntry(first.Forward());
+    RemoveEntry(first.Reply());
+    model_.entries.erase(first.Forward());
+    model_.entries.erase(first.Reply());
+    Expect(kUnspec, {}, {Program::kPodIn, host().pod1}, Build(second.Ask(kAck)));
+    EXPECT_FALSE(Established(second.Forward()));
+    Age(1.5);
+    Expect(kUnspec, {}, {Program::kPodIn, host().pod1}, Build(second.Ask(kAck)));
+    EXPECT_TRUE(Established(second.Forward()));
+    EXPECT_TRUE(Established(second.Reply()));
   }
 }
 

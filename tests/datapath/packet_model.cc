@@ -23,6 +23,10 @@ uint64_t LifetimeNs(uint8_t protocol, uint8_t state) {
   return (state & WAGGLE_STATE_REPLIED ? 60 : 120) * kSecond;
 }
 
+bool IsClosed(uint8_t state) {
+  return (state & kBothFins) == kBothFins || state & WAGGLE_STATE_RESET;
+}
+
 bool HasPrefix(const net::Address& address, const Route& route) {
   for (int bit = 0; bit < route.length; ++bit) {
     const auto byte = static_cast<size_t>(bit / 8);
@@ -135,7 +139,8 @@ class Model::Job {
   void PodIn() {
     if (Flow* flow = model_.Find(tuple_)) {
       if (!flow->forward) {
-        if (!Return()) ToBridge();
+        const bool translated = flow->flags & WAGGLE_FLOW_REWRITE;
+        if (!Return() && translated) ToBridge();
         return;
       }
       if (flow->ifindex != ifindex_ && model_.devices.count(flow->ifindex) != 0) {
@@ -234,7 +239,8 @@ class Model::Job {
       // The stack says that its time is over.
       if (way.how == WAGGLE_WAY_NEIGH && view_.ttl <= 1) way = {};
       if (!flow.forward && way.how == WAGGLE_WAY_STACK) {
-        ToBridge();  // and it is undone where it leaves for the client
+        // It is undone where it leaves for the client.
+        if (flow.flags & WAGGLE_FLOW_REWRITE) ToBridge();
         return;
       }
     }
@@ -403,7 +409,7 @@ class Model::Job {
     if (tuple.protocol != kTcp) return true;
     uint8_t state = flow.state;
     if (const Flow* partner = PartnerOf(tuple, flow)) state |= partner->state;
-    if ((state & kBothFins) == kBothFins || state & WAGGLE_STATE_RESET) return false;
+    if (IsClosed(state)) return false;
     if (flow.forward) return true;
     return model_.socket_there(flow.ifindex, {flow.new_dst, flow.new_src, kTcp}).value_or(true);
   }
@@ -422,6 +428,7 @@ class Model::Job {
   // ---- States.
 
   void Track(Flow& flow) {
+    const bool due = flow.idle_ns > kSecond;
     flow.idle_ns = 0;
     if (view_.later_fragment) return;
     Flow* partner = PartnerOf(tuple_, flow);
@@ -430,8 +437,12 @@ class Model::Job {
     if (!flow.forward) {
       if ((tcp_flags_ & (kSyn | kAck)) == (kSyn | kAck)) flow.isn = seq_;
       if (!(tcp_flags_ & kRst)) flow.state |= WAGGLE_STATE_REPLIED;
-    } else if (!(before & WAGGLE_STATE_ASSURED) && others & WAGGLE_STATE_REPLIED &&
-               !((before | others) & WAGGLE_STATE_RESET) && !(tcp_flags_ & (kSyn | kRst)) &&
+    } else if (!partner || IsClosed(before | others)) {
+      // Nothing to promote.
+    } else if (before & WAGGLE_STATE_ASSURED) {
+      // There was no room a second ago.
+      if (due && !(before & WAGGLE_STATE_CLIENT_FIN)) Promote(flow, *partner);
+    } else if (others & WAGGLE_STATE_REPLIED && !(tcp_flags_ & (kSyn | kRst)) &&
                (!IsTcp() || AnswersTo(*partner))) {
       flow.state |= WAGGLE_STATE_ASSURED;
       Promote(flow, *partner);
@@ -443,7 +454,7 @@ class Model::Job {
       closed = true;
     } else if (tcp_flags_ & kFin) {
       flow.state |= fin;
-      closed = !partner || ((flow.state | others) & kBothFins) == kBothFins;
+      closed = !partner || IsClosed(flow.state | others);
     }
     if (closed) {
       flow.established = false;
@@ -491,6 +502,7 @@ class Model::Job {
     Way way;
     if (program_ != Program::kPodOut && flow->flags & WAGGLE_FLOW_REDIRECT) {
       way = flow->way;
+      if (flow->forward && flow->ifindex != ifindex_) way = {};
       if (flow->flags & WAGGLE_FLOW_HAIRPIN) way = {WAGGLE_WAY_PEER, flow->ifindex, 0};
       if (way.how == WAGGLE_WAY_NEIGH && view_.ttl <= 1) way = {};
     } else if (program_ != Program::kPodOut && !flow->forward) {

@@ -235,8 +235,9 @@ TEST_F(PacketWay, ForeignSourcesTakeTheStack) {
   }
 }
 
-// A flow's packets that come by another device than its client's go by the stack; when the
-// client's device is gone the pod is another one, and so is the flow.
+// A flow's packets that come by another device than its client's go by the stack, and neither
+// end the flow nor replace it; when the client's device is gone the pod is another one, and so
+// is the flow.
 TEST_F(PacketWay, ClientsThatMove) {
   for (const Family& family : kFamilies) {
     for (const uint8_t protocol : {kTcp, kUdp}) {
@@ -247,6 +248,14 @@ TEST_F(PacketWay, ClientsThatMove) {
       Send(Program::kPodIn, host().pod1, Build(talk.Ask(kSyn)));
       Result got = Expect(kUnspec, {}, {Program::kPodIn, host().pod5}, Build(talk.Ask(kSyn)));
       EXPECT_EQ(Difference(Build(talk.Asked(kSyn)), got.bytes), "");
+      Send(Program::kPodIn, host().pod2, Build(talk.Answer(kSyn | kAck)));
+      for (const uint8_t flags : {kSyn, kAck, uint8_t{kFin | kAck}, kRst}) {
+        Packet packet = talk.Ask(flags);
+        packet.seq += 77;
+        Expect(kUnspec, {}, {Program::kPodIn, host().pod5}, Build(packet));
+        EXPECT_EQ(Entry(talk.Forward())->state, 0);
+        EXPECT_EQ(Entry(talk.Forward())->ifindex, host().pod1);
+      }
       RemoveDevice(host().pod1);
       Expect(kUnspec,
              {protocol == kTcp ? WAGGLE_REASON_FLOW_TRANSLATED : WAGGLE_REASON_UDP_FLOW_MOVED,
