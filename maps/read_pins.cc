@@ -11,6 +11,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "maps/device_table.h"
+#include "maps/flow_table.h"
 #include "maps/kernel_map_store.h"
 #include "maps/layout.h"
 #include "maps/pins.h"
@@ -92,6 +93,7 @@ absl::StatusOr<KernelView> ReadPins(std::string_view pin_path) {
   view.agent.node[WAGGLE_NODE_LEN - 1] = '\0';
   view.agent.version[WAGGLE_VERSION_LEN - 1] = '\0';
   view.now_boottime_ns = BoottimeNs();
+  view.now_monotonic_ns = MonotonicNs();
   const absl::StatusOr<bool> locked = PinsLocked(pin_path);
   if (!locked.ok()) return locked.status();
   view.locked = *locked;

@@ -67,10 +67,11 @@ struct KernelView {
   std::vector<ResolvedService> services;
   std::vector<Problem> problems;
   waggle_agent agent{};
-  bool locked = false;           // a living agent holds the pins
-  uint64_t now_boottime_ns = 0;  // to compare with the times in `agent`
-  std::vector<uint64_t> stats;   // summed over CPUs, by enum waggle_reason
-  std::vector<MapUsage> maps;    // those that are pinned
+  bool locked = false;            // a living agent holds the pins
+  uint64_t now_boottime_ns = 0;   // to compare with the times in `agent`
+  uint64_t now_monotonic_ns = 0;  // and with those in `settings`
+  std::vector<uint64_t> stats;    // summed over CPUs, by enum waggle_reason
+  std::vector<MapUsage> maps;     // those that are pinned
   // Of the packet path; none in the pins of a version that had none.
   std::optional<waggle_settings> settings;  // its text ends in NUL
   Devices devices;

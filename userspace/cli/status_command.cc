@@ -1,4 +1,6 @@
 // `waggle status`: reads or waits for the pins, and hands them to the report.
+#include <net/if.h>
+
 #include <memory>
 #include <string>
 #include <utility>
@@ -49,6 +51,10 @@ int Run(const StatusFlags& flags) {
       loader::ListAttachments(input.pin_path);
   if (!attachments.ok()) return Fail(attachments.status());
   input.attachments = *std::move(attachments);
+  for (const auto& [ifindex, device] : input.view.devices) {
+    char name[IF_NAMESIZE] = {};
+    if (if_indextoname(ifindex, name)) input.device_names[ifindex] = name;
+  }
   return Print(flags.output.json() ? RenderStatusJson(input)
                                    : RenderStatusText(input, flags.output.wide()));
 }

@@ -27,14 +27,48 @@ Json AgentJson(const waggle_agent& agent, const AgentHealth& health) {
           {"meaning", health.meaning}};
 }
 
-Json SocketLbJson(const waggle_agent& agent) {
-  const SocketLbFacts facts = SocketLbOf(agent.socket_lb);
+Json SocketLbJson(const maps::KernelView& view) {
+  const waggle_agent& agent = view.agent;
+  const SocketLbFacts facts = SocketLbOf(agent.socket_lb, HasPacketPath(view.settings));
   Json features = Json::array();
   for (const FeatureFacts& feature : FeaturesOf(agent.features)) {
     features.push_back(
         {{"name", feature.name}, {"present", feature.present}, {"withoutIt", feature.fallback}});
   }
   return {{"mode", facts.mode}, {"consequence", facts.consequence}, {"features", features}};
+}
+
+Json DevicesJson(const StatusInput& input) {
+  Json devices = Json::array();
+  for (const DeviceFacts& facts :
+       DevicesOf(input.view.devices, input.device_names, input.attachments)) {
+    const waggle_device& device = facts.device;
+    devices.push_back(
+        {{"ifindex", facts.ifindex},
+         {"name", facts.name},
+         {"role", facts.role},
+         {"programs", facts.programs},
+         {"missing", facts.missing},
+         {"bridge", device.bridge == 0 ? Json() : Json(device.bridge)},
+         {"netnsId",
+          device.role == WAGGLE_ROLE_POD && device.netns_id >= 0 ? Json(device.netns_id) : Json()},
+         {"layer3", device.layer3 != 0}});
+  }
+  return devices;
+}
+
+// null: the version that made the pins had none.
+Json PacketPathJson(const StatusInput& input) {
+  if (!input.view.settings) return {};
+  const PacketPathFacts facts = PacketPathOf(*input.view.settings, input.view.now_monotonic_ns);
+  return {{"attach", facts.attach},
+          {"forwarding", facts.forwarding},
+          {"forwardingAsked", facts.forwarding_asked},
+          {"forwardingReason", facts.reason},
+          {"unknownTcpPasses", facts.unknown_tcp_passes},
+          {"unknownTcpPassesSeconds",
+           facts.unknown_tcp_left_ns == 0 ? Json() : Json(Seconds(facts.unknown_tcp_left_ns))},
+          {"devices", DevicesJson(input)}};
 }
 
 Json WorkJson(const waggle_agent& agent) {
@@ -93,7 +127,8 @@ std::string RenderStatusJson(const StatusInput& input) {
         {"leftOut", agent.services_left_out}}},
       {"inputProblems", agent.problems},
       {"sourcesComplete", agent.sources_incomplete == 0},
-      {"socketLb", SocketLbJson(agent)},
+      {"socketLb", SocketLbJson(input.view)},
+      {"packetPath", PacketPathJson(input)},
       {"attachments", attachments},
       {"maps", maps_used},
       {"counters", counters},

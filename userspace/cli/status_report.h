@@ -3,6 +3,7 @@
 #define WAGGLE_USERSPACE_CLI_STATUS_REPORT_H_
 
 #include <cstdint>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -16,6 +17,7 @@ struct StatusInput {
   std::string pin_path;
   maps::KernelView view;
   std::vector<loader::Attachment> attachments;
+  std::map<uint32_t, std::string> device_names;  // by ifindex; those that are known
 };
 
 struct AgentHealth {
@@ -30,7 +32,8 @@ struct AgentHealth {
 // `locked`: a living process holds the pins. Both times are CLOCK_BOOTTIME.
 AgentHealth HealthOf(const waggle_agent& agent, bool locked, uint64_t now_boottime_ns);
 
-// `wide` adds program tags and the work done.
+// At most 80 columns, but for names. `wide` adds program tags, each device, counters that are
+// zero, what each counter means, and the work done; its lines are as long as they need to be.
 std::string RenderStatusText(const StatusInput& input, bool wide);
 // One object, indented by two; ends in a newline.
 std::string RenderStatusJson(const StatusInput& input);
