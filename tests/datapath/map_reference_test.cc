@@ -130,6 +130,8 @@ std::string Describe(const btf* types, uint32_t id, Reference& reference) {
                            TypeName(types, member.type),
                            std::to_string(btf_member_bit_offset(type, i) / 8),
                            std::to_string(btf__resolve_size(types, member.type))});
+    // A part that is a structure has a table of its own.
+    if (btf_is_struct(btf__type_by_id(types, member.type))) Describe(types, member.type, reference);
   }
   return name;
 }
@@ -194,7 +196,7 @@ TEST(MapReference, EveryMapIsDescribed) {
 TEST(MapReference, EveryFieldHasItsNameTypeOffsetAndSize) {
   const Reference document = Parse(Document());
   const Reference object = FromObject();
-  EXPECT_EQ(object.structs.size(), 9u);
+  EXPECT_EQ(object.structs.size(), 17u);
   for (const auto& [name, made] : object.structs) {
     SCOPED_TRACE(name);
     const auto found = document.structs.find(name);
@@ -227,6 +229,9 @@ TEST(MapReference, DifferencesAreNoticed) {
       {"| `lists` | array |", "| `lists` | hash |"},
       {"| `--max-backends` | 262144 |", "| `--max-backends` | 65536 |"},
       {"| `no-endpoints` |", "| `no-backends` |"},
+      {"| `--max-flows` | 524288 |", "| `--max-flows` | 65536 |"},
+      {"| `how` | `__u8` | 6 | 1 |", "| `how` | `__u8` | 5 | 1 |"},
+      {"| `netns_id` | `__s32` |", "| `netns_id` | `__u32` |"},
   };
   for (const auto& [from, to] : edits) {
     std::string edited = document;
