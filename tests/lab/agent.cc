@@ -84,6 +84,8 @@ void Agent::AwaitReady() {
 }
 
 void Agent::AwaitProgrammed() {
+  // The maps are there before the programs are.
+  AwaitReady();
   RunResult want, have;
   bool done = WaitFor([&] {
     want = Plan(lab_, node_);

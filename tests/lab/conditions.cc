@@ -29,6 +29,13 @@ void DropInvalid(const Node& node) {
       "    ct state invalid counter name invalid drop\n  }\n}\n");
 }
 
+void WatchForwarded(const Node& node) {
+  node.Nft(
+      "table inet watch {\n  counter forwarded { }\n  chain forward {\n"
+      "    type filter hook forward priority -200;\n"
+      "    meta l4proto { tcp, udp } counter name forwarded\n  }\n}\n");
+}
+
 void SetBridgeNfCall(const Node& node, bool on) {
   for (const char* key :
        {"net.bridge.bridge-nf-call-iptables", "net.bridge.bridge-nf-call-ip6tables"}) {

@@ -17,6 +17,10 @@ void AcceptForwarded(const Node& node);  // undoes it
 // many packets.
 void DropInvalid(const Node& node);
 
+// Counts TCP and UDP packets that the node's stack forwards, between ports of its bridge
+// included (with SetBridgeNfCall(node, true)): Count(node, "forwarded").
+void WatchForwarded(const Node& node);
+
 // Whether packets between ports of a bridge pass the rules of iptables and ip6tables.
 void SetBridgeNfCall(const Node& node, bool on);
 

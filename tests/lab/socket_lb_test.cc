@@ -41,21 +41,24 @@ class SocketLbTest : public testing::TestWithParam<Traffic> {
 
 INSTANTIATE_TEST_SUITE_P(, SocketLbTest, testing::ValuesIn(AllTraffic()), TrafficOf);
 
-TEST_P(SocketLbTest, HostServesTheNodeAndLeavesPodsAlone) {
+TEST_P(SocketLbTest, HostServesPodsByTheirPackets) {
   StartWith("host");
   ExpectServed(cluster_.node1, true);
-  ExpectServed(cluster_.client, false);
+  EXPECT_EQ(ReadReason(cluster_.node1.pin_path(), WAGGLE_REASON_FLOW_TRANSLATED), 0u);
+  ExpectServed(cluster_.client, true);
   EXPECT_GT(ReadReason(cluster_.node1.pin_path(), WAGGLE_REASON_OTHER_NETNS), 0u);
+  EXPECT_GT(ReadReason(cluster_.node1.pin_path(), WAGGLE_REASON_FLOW_TRANSLATED), 0u);
   // What is no Service works in pods as ever.
   Tally direct = AskMany(cluster_.client, GetParam().mode,
                          At(cluster_.b2.addresses().Of(GetParam().family), 8080), 3);
   EXPECT_TRUE(direct.AllOk()) << direct;
 }
 
-TEST_P(SocketLbTest, OffServesNobodyAndSaysSo) {
+// Trap 15.
+TEST_P(SocketLbTest, OffServesPodsAndSaysWhomItCannotServe) {
   StartWith("off");
   ExpectServed(cluster_.node1, false);
-  ExpectServed(cluster_.client, false);
+  ExpectServed(cluster_.client, true);
   EXPECT_THAT(cluster_.agent->Log(), HasSubstr("socket-lb"));
   RunResult status = Waggle(cluster_.node1, {"status", "--pin-path", cluster_.node1.pin_path()});
   EXPECT_THAT(status.out, HasSubstr("off")) << status.ToString();
@@ -63,18 +66,18 @@ TEST_P(SocketLbTest, OffServesNobodyAndSaysSo) {
 
 TEST_P(SocketLbTest, TheModeMayChangeAtARestart) {
   StartWith("host");
-  ExpectServed(cluster_.client, false);
+  ExpectServed(cluster_.client, true);
   cluster_.agent->Stop();
   cluster_.StartAgent({.flags = {"--socket-lb", "all"}});
   ExpectServed(cluster_.client, true);
   cluster_.agent->Stop();
   cluster_.StartAgent({.flags = {"--socket-lb", "off"}});
   ExpectServed(cluster_.node1, false);
-  ExpectServed(cluster_.client, false);
+  ExpectServed(cluster_.client, true);
   cluster_.agent->Stop();
   cluster_.StartAgent({.flags = {"--socket-lb", "host"}});
   ExpectServed(cluster_.node1, true);
-  ExpectServed(cluster_.client, false);
+  ExpectServed(cluster_.client, true);
 }
 
 // A sock_addr program of somebody else, which counts its runs and lets all pass.

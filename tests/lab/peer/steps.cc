@@ -126,6 +126,7 @@ Json StepClient::Perform(const std::string& verb, const Words& words) {
     return Receive(verb);
   }
   if (verb == "dont-fragment") return DontFragment();
+  if (verb == "may-fragment") return Option(IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_DONT);
   if (verb == "mtu") return Mtu();
   if (verb == "send-bytes" || verb == "ask-bytes" || verb == "transfer") {
     std::optional<size_t> bytes = ParseCount(text);

@@ -30,6 +30,7 @@ namespace waggle::lab {
 //   transfer N             N bytes to an echo server (after its first line) and back, both
 //                          ways at once, compared; the timeout is for standing still
 //   dont-fragment          from now on; the kernel is not to fragment either
+//   may-fragment           IPv4, from now on: anybody may
 //   mtu                    what the kernel believes of the path of a connected socket
 //   timeout MILLISECONDS   of the steps to come
 //

@@ -1,0 +1,62 @@
+// F3 and what other firewalls do to forwarded packets: a policy of DROP, and rules that
+// drop what connection tracking cannot place.
+#include <gtest/gtest.h>
+
+#include "tests/lab/conditions.h"
+#include "tests/lab/kube_proxy.h"
+#include "tests/lab/packet_cluster.h"
+
+namespace waggle::lab {
+namespace {
+
+class ForwardDropTest : public testing::TestWithParam<Cni> {
+ protected:
+  PacketCluster cluster_{GetParam()};
+};
+
+INSTANTIATE_TEST_SUITE_P(, ForwardDropTest, testing::Values(Cni::kRouted, Cni::kBridged),
+                         [](const auto& param) { return NameOf(param.param); });
+
+// On the client's node nothing is forwarded. On the other one the CNI lets packets to and
+// from its pods through: bringing them from the wire to a pod is its business.
+TEST_P(ForwardDropTest, F3PolicyDrop) {
+  DropForwarded(cluster_.node1, false);
+  DropForwarded(cluster_.node2, true);
+  for (const Service* service : {&cluster_.near, &cluster_.far}) {
+    InstallKubeProxyRules(cluster_.node1, *service);
+    ExpectSilence(cluster_.client, *service);
+    RemoveKubeProxyRules(cluster_.node1);
+  }
+  // So it is in stack forwarding: the policy bites there. Past the stack it does not.
+  cluster_.Start({"stack", "off"});
+  ExpectSilence(cluster_.client, cluster_.near);
+  ExpectSilence(cluster_.client, cluster_.far);
+  for (const char* socket_lb : {"off", "all"}) {
+    SCOPED_TRACE(socket_lb);
+    cluster_.Start({"redirect", socket_lb});
+    ExpectServed(cluster_.client, cluster_.near, "b1");
+    ExpectServed(cluster_.client, cluster_.far, "b2");
+    ExpectBulk(cluster_.client, cluster_.near);
+    ExpectBulk(cluster_.client, cluster_.far);
+  }
+}
+
+// Item 4: both directions of a flow take the same way, so connection tracking sees all of
+// it or nothing.
+TEST_P(ForwardDropTest, Item4NothingIsInvalidToConnectionTracking) {
+  DropInvalid(cluster_.node1);
+  DropInvalid(cluster_.node2);
+  for (const Way& way : AllWays()) {
+    SCOPED_TRACE(way.Name());
+    cluster_.Start(way);
+    for (const auto& [service, name] : {std::pair{&cluster_.near, "b1"}, {&cluster_.far, "b2"}}) {
+      ExpectServed(cluster_.client, *service, name);
+      ExpectBulk(cluster_.client, *service);
+    }
+    EXPECT_EQ(Count(cluster_.node1, "invalid"), 0u);
+    EXPECT_EQ(Count(cluster_.node2, "invalid"), 0u);
+  }
+}
+
+}  // namespace
+}  // namespace waggle::lab

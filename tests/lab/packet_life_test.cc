@@ -1,0 +1,305 @@
+// Agents of the packet path come and go, programs are replaced under it, tables change
+// their sizes, and traffic does not notice.
+#include <fcntl.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sched.h>
+
+#include <filesystem>
+#include <map>
+#include <thread>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "loader/attachment.h"
+#include "tests/lab/cluster.h"
+
+namespace waggle::lab {
+namespace {
+
+using net::Family;
+using testing::HasSubstr;
+using testing::IsEmpty;
+using testing::Not;
+
+// A machine with other work to do is slow; failed is what never comes.
+constexpr char kTimeoutMs[] = "8000";
+
+struct Circumstances {
+  Cni cni;
+  const char* forwarding;
+  const char* attach;
+
+  std::string Name() const {
+    return absl::StrCat(NameOf(cni), forwarding[0] == 's' ? "Stack" : "Redirect",
+                        attach[0] == 't' ? "Tcx" : "Clsact");
+  }
+  const char* OtherForwarding() const { return forwarding[0] == 's' ? "redirect" : "stack"; }
+  const char* OtherAttach() const { return attach[0] == 't' ? "clsact" : "tcx"; }
+};
+
+void PrintTo(const Circumstances& circumstances, std::ostream* out) {
+  *out << circumstances.Name();
+}
+
+class PacketLifeTest : public testing::TestWithParam<Circumstances> {
+ protected:
+  PacketLifeTest() : cluster_(GetParam().cni) {
+    // Backends here and on the other node; of the Service's own pods, one is a client.
+    cluster_.Apply(cluster_.web);
+  }
+
+  struct Flags {
+    std::string forwarding = GetParam().forwarding;
+    std::string attach = GetParam().attach;
+    std::string socket_lb = "off";
+    Argv more = {};
+  };
+  Argv ArgvOf(const Flags& flags) const {
+    Argv argv = {"--forwarding", flags.forwarding, "--tc-attach",
+                 flags.attach,   "--socket-lb",    flags.socket_lb};
+    argv.insert(argv.end(), flags.more.begin(), flags.more.end());
+    return argv;
+  }
+  void Start(const Flags& flags) { cluster_.StartAgent({.flags = ArgvOf(flags)}); }
+  // The agent ends, by a kill or in good order, and another one comes.
+  void Replace(const Flags& flags, bool kill = false) {
+    if (kill) {
+      cluster_.agent->Kill();
+    } else {
+      EXPECT_EQ(cluster_.agent->Stop(), 0);
+    }
+    cluster_.agent.reset();
+    Start(flags);
+  }
+
+  // Clients of every kind in two pods, one of which is a backend as well, that keep asking.
+  void SendCrowd() {
+    const std::string v4 = Cluster::Frontend(cluster_.web, Family::kIpv4);
+    const std::string v6 = Cluster::Frontend(cluster_.web, Family::kIpv6);
+    for (const Pod* pod : {&cluster_.client, &cluster_.b1}) {
+      Add(*pod, "hold",
+          {"hold", "--tcp", v4, "--tcp", v6, "--udp", v4, "--udp", v6, "--connections", "5",
+           "--interval-ms", "10", "--timeout-ms", kTimeoutMs});
+      for (const char* mode : {"tcp", "udp", "udp-new", "udp-connected"}) {
+        Add(*pod, mode,
+            {"rate", "--mode", mode, "--to", v4, "--to", v6, "--per-second", "100", "--timeout-ms",
+             kTimeoutMs});
+      }
+    }
+    ExpectAllWell();
+  }
+  // Everybody has asked at least `count` times since the last call, and all went well.
+  void ExpectAllWell(uint64_t count = 20) {
+    for (auto& [name, load] : crowd_) {
+      uint64_t attempts = 0;
+      const bool enough = WaitFor([&, &who = name, &asking = load] {
+        const Tally tally = asking.Mark();
+        EXPECT_EQ(tally.ok, tally.attempts) << who << " " << tally;
+        return (attempts += tally.attempts) >= count;
+      });
+      EXPECT_TRUE(enough) << name;
+    }
+  }
+
+  // Programs by hook and device, and which they are.
+  std::map<std::string, uint32_t> Attached() const {
+    std::map<std::string, uint32_t> programs;
+    std::thread([&] {
+      const Fd netns(open(("/run/netns/" + cluster_.node1.name()).c_str(), O_RDONLY | O_CLOEXEC));
+      if (setns(netns.get(), CLONE_NEWNET) != 0) Fail("setns");
+      const auto all = loader::ListAttachments(cluster_.node1.pin_path());
+      if (!all.ok()) Fail("list attachments: " + all.status().ToString());
+      for (const loader::Attachment& one : *all) {
+        EXPECT_TRUE(one.alive) << one.hook << " " << one.target;
+        programs[one.hook + " " + one.target] = one.program_id;
+      }
+    }).join();
+    return programs;
+  }
+  std::vector<std::string> Places() const {
+    std::vector<std::string> places;
+    for (const auto& [place, program] : Attached())
+      places.push_back(place);
+    return places;
+  }
+  std::string Status() const {
+    return Waggle(cluster_.node1, {"status", "--pin-path", cluster_.node1.pin_path()}).out;
+  }
+  uint64_t Reason(waggle_reason reason) const {
+    return ReadReason(cluster_.node1.pin_path(), reason);
+  }
+  // No packet went astray between two programs or two tables.
+  void ExpectNothingLost() const {
+    for (const waggle_reason reason :
+         {WAGGLE_REASON_LOST_FLOW_REFUSED, WAGGLE_REASON_HALF_OPEN_FULL, WAGGLE_REASON_FLOWS_FULL,
+          WAGGLE_REASON_NO_FREE_PORT, WAGGLE_REASON_SETTINGS_MISSING,
+          WAGGLE_REASON_REWRITE_FAILED}) {
+      EXPECT_EQ(Reason(reason), 0u) << reason;
+    }
+  }
+
+  Cluster cluster_;
+
+ private:
+  void Add(const Place& place, const std::string& name, const Argv& argv) {
+    crowd_.emplace_back(absl::StrCat(place.name(), " ", name), Load(place, argv));
+  }
+  std::vector<std::pair<std::string, Load>> crowd_;
+};
+
+INSTANTIATE_TEST_SUITE_P(, PacketLifeTest,
+                         testing::Values(Circumstances{Cni::kRouted, "redirect", "tcx"},
+                                         Circumstances{Cni::kRouted, "stack", "tcx"},
+                                         Circumstances{Cni::kBridged, "redirect", "tcx"},
+                                         Circumstances{Cni::kBridged, "stack", "tcx"},
+                                         Circumstances{Cni::kRouted, "redirect", "clsact"},
+                                         Circumstances{Cni::kBridged, "stack", "clsact"}),
+                         [](const auto& param) { return param.param.Name(); });
+
+TEST_P(PacketLifeTest, KilledAndBackWhileConnectionsGoOn) {
+  Start({});
+  SendCrowd();
+  for (int round = 0; round < 2; ++round) {
+    cluster_.agent->Kill();
+    ExpectAllWell();
+    cluster_.agent->Start();
+    cluster_.agent->AwaitReady();
+    ExpectAllWell();
+  }
+  EXPECT_EQ(cluster_.agent->Stop(), 0);
+  ExpectAllWell();
+  cluster_.agent->Start();
+  cluster_.agent->AwaitReady();
+  ExpectAllWell();
+  ExpectNothingLost();
+}
+
+// The programs are other ones afterwards, where the old ones were, and nowhere twice.
+TEST_P(PacketLifeTest, UpgradedToAnotherProgram) {
+  Start({.more = {"--disable-feature", "skip_neigh"}});
+  SendCrowd();
+  std::map<std::string, uint32_t> before = Attached();
+  EXPECT_EQ(before.size(), 3u * 2 - 1);  // in and out of two pods, in by the uplink
+  bool old = false;
+  for (int round = 0; round < 4; ++round) {
+    Flags flags;
+    if (old) flags.more = {"--disable-feature", "skip_neigh"};
+    Replace(flags, round % 2 == 1);
+    const std::map<std::string, uint32_t> after = Attached();
+    EXPECT_EQ(after.size(), before.size());
+    for (const auto& [place, program] : after) {
+      ASSERT_EQ(before.count(place), 1u) << place;
+      EXPECT_NE(before[place], program) << place;
+    }
+    before = after;
+    ExpectAllWell();
+    old = !old;
+  }
+  ExpectNothingLost();
+}
+
+// Flows keep the way that they began by.
+TEST_P(PacketLifeTest, TheOtherForwardingUnderOpenConnections) {
+  Start({});
+  SendCrowd();
+  for (const char* forwarding : {GetParam().OtherForwarding(), GetParam().forwarding,
+                                 GetParam().OtherForwarding(), "auto"}) {
+    Replace({.forwarding = forwarding});
+    if (forwarding != std::string("auto")) {
+      EXPECT_THAT(Status(), HasSubstr(forwarding));
+    }
+    ExpectAllWell();
+  }
+  ExpectNothingLost();
+}
+
+TEST_P(PacketLifeTest, TheOtherKindOfAttachment) {
+  Start({});
+  SendCrowd();
+  const std::vector<std::string> places = Places();
+  for (const char* attach :
+       {GetParam().OtherAttach(), GetParam().attach, GetParam().OtherAttach()}) {
+    Replace({.attach = attach});
+    EXPECT_EQ(Places(), places);
+    ExpectAllWell();
+  }
+  ExpectNothingLost();
+}
+
+// All flows move into tables of other sizes: both grow, both shrink.
+TEST_P(PacketLifeTest, TablesOfOtherSizes) {
+  Start({.more = {"--max-flows", "4096", "--max-half-open", "4096"}});
+  SendCrowd();
+  struct {
+    const char* flows;
+    const char* half_open;
+  } const rows[] = {{"65536", "4096"}, {"65536", "65536"}, {"2048", "2048"}, {"16384", "1024"}};
+  for (const auto& row : rows) {
+    Replace({.more = {"--max-flows", row.flows, "--max-half-open", row.half_open}});
+    ExpectAllWell();
+  }
+  // Those of Services as well, in one go.
+  Replace({.more = {"--max-flows", "4096", "--max-frontends", "1000", "--max-backends", "1000",
+                    "--max-services", "100"}},
+          true);
+  ExpectAllWell();
+  ExpectNothingLost();
+}
+
+// What was translated packet by packet stays so when sockets are translated from now on,
+// and the other way round.
+TEST_P(PacketLifeTest, SocketHooksComeAndGo) {
+  Start({});
+  SendCrowd();
+  for (const char* socket_lb : {"all", "host", "off", "all", "off"}) {
+    Replace({.socket_lb = socket_lb});
+    ExpectAllWell();
+  }
+  ExpectNothingLost();
+}
+
+// A pod that comes while the agent is away is served by the next one; flows of one that
+// goes are no longer there, and nobody else's are missing.
+TEST_P(PacketLifeTest, PodsThatComeAndGoMeanwhile) {
+  Start({});
+  Pod& guest = cluster_.node1.AddPod("guest");
+  cluster_.lab.Settle();
+  SendCrowd();
+  const std::string web = Cluster::Frontend(cluster_.web, Family::kIpv4);
+  ASSERT_TRUE(WaitFor([&] { return AskMany(guest, "tcp", web, 1).AllOk(); }));
+  cluster_.agent->Kill();
+  cluster_.node1.Ip(absl::StrCat("link del ", guest.host_device(), "\n"));
+  Pod& late = cluster_.node1.AddPod("late");
+  cluster_.lab.Settle();
+  ExpectAllWell();
+  cluster_.agent->Start();
+  cluster_.agent->AwaitReady();
+  for (const Traffic& traffic : AllTraffic()) {
+    const Tally tally =
+        AskMany(late, traffic.mode, Cluster::Frontend(cluster_.web, traffic.family), 10);
+    EXPECT_TRUE(tally.AllOk()) << traffic.Name() << " " << tally;
+  }
+  for (const std::string& place : Places())
+    EXPECT_THAT(place, Not(HasSubstr("gone")));
+  ExpectAllWell();
+  ExpectNothingLost();
+}
+
+// After the last agent nothing of ours is left at any device.
+TEST_P(PacketLifeTest, CleanupLeavesNothing) {
+  Start({});
+  EXPECT_THAT(Attached(), Not(IsEmpty()));
+  EXPECT_EQ(cluster_.agent->Stop(), 0);
+  EXPECT_THAT(Attached(), Not(IsEmpty()));
+  const RunResult cleanup =
+      Waggle(cluster_.node1, {"cleanup", "--pin-path", cluster_.node1.pin_path()});
+  EXPECT_TRUE(cleanup.ok()) << cleanup.ToString();
+  EXPECT_FALSE(std::filesystem::exists(cluster_.node1.pin_path()));
+  EXPECT_THAT(cluster_.node1.Run({"bpftool", "net", "show"}).out, Not(HasSubstr("waggle")));
+  // Neither is the discipline that only our filters needed.
+  EXPECT_THAT(cluster_.node1.Run({"tc", "qdisc", "show"}).out, Not(HasSubstr("clsact")));
+}
+
+}  // namespace
+}  // namespace waggle::lab
