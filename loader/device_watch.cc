@@ -3,9 +3,9 @@
 #include <linux/if_addr.h>
 #include <linux/if_link.h>
 #include <linux/rtnetlink.h>
+#include <sys/epoll.h>
 #include <sys/socket.h>
 
-#include <array>
 #include <cerrno>
 #include <utility>
 
@@ -26,43 +26,49 @@ constexpr int kTries = 5;
 // Looking through routes takes at most one part in so many of the time.
 constexpr int kRest = 20;
 
-constexpr std::array<int, 6> kGroups = {RTNLGRP_LINK,        RTNLGRP_IPV4_IFADDR,
-                                        RTNLGRP_IPV6_IFADDR, RTNLGRP_IPV4_ROUTE,
-                                        RTNLGRP_IPV6_ROUTE,  RTNLGRP_TC};
-
 }  // namespace
 
 DeviceWatch::~DeviceWatch() = default;
 
-int DeviceWatch::fd() const {
-  return mnl_socket_get_fd(events_.get());
-}
-
 absl::StatusOr<std::unique_ptr<DeviceWatch>> DeviceWatch::Open() {
-  absl::StatusOr<RtSocket> events = OpenRtSocket(SOCK_NONBLOCK);
-  if (!events.ok()) return events.status();
+  absl::StatusOr<RtSocket> links = OpenRtSocket(SOCK_NONBLOCK);
+  if (!links.ok()) return links.status();
+  absl::StatusOr<RtSocket> routes = OpenRtSocket(SOCK_NONBLOCK);
+  if (!routes.ok()) return routes.status();
   absl::StatusOr<RtQueries> queries = RtQueries::Open();
   if (!queries.ok()) return queries.status();
-  std::unique_ptr<DeviceWatch> watch(new DeviceWatch(*std::move(events), *std::move(queries)));
+  std::unique_ptr<DeviceWatch> watch(
+      new DeviceWatch(*std::move(links), *std::move(routes), *std::move(queries)));
+  watch->epoll_.Reset(epoll_create1(EPOLL_CLOEXEC));
   // Before the dump, so that nothing falls between the two.
-  if (absl::Status status = watch->Subscribe(); !status.ok()) return status;
+  absl::Status status = watch->Subscribe(watch->links_, {RTNLGRP_LINK, RTNLGRP_TC});
+  if (status.ok()) {
+    status = watch->Subscribe(watch->routes_, {RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV6_IFADDR,
+                                               RTNLGRP_IPV4_ROUTE, RTNLGRP_IPV6_ROUTE});
+  }
+  if (!status.ok()) return status;
   absl::StatusOr<DeviceMap> devices = watch->Dump();
   if (!devices.ok()) return devices.status();
   watch->devices_ = *std::move(devices);
   return watch;
 }
 
-absl::Status DeviceWatch::Subscribe() {
-  const int fd = mnl_socket_get_fd(events_.get());
+absl::Status DeviceWatch::Subscribe(const RtSocket& socket, const std::vector<int>& groups) {
+  const int fd = mnl_socket_get_fd(socket.get());
   // More than the system's limit needs CAP_NET_ADMIN, which the agent has; without it what
   // is lost is read again.
   if (setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &kEventBuffer, sizeof(kEventBuffer)) != 0) {
     setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &kEventBuffer, sizeof(kEventBuffer));
   }
-  for (int group : kGroups) {
-    if (mnl_socket_setsockopt(events_.get(), NETLINK_ADD_MEMBERSHIP, &group, sizeof(group)) != 0) {
+  for (int group : groups) {
+    if (mnl_socket_setsockopt(socket.get(), NETLINK_ADD_MEMBERSHIP, &group, sizeof(group)) != 0) {
       return os::ErrnoStatus(errno, absl::StrCat("watch devices: join rtnetlink group ", group));
     }
+  }
+  epoll_event event{};
+  event.events = EPOLLIN;
+  if (epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, fd, &event) != 0) {
+    return os::ErrnoStatus(errno, "watch devices: epoll_ctl");
   }
   return absl::OkStatus();
 }
@@ -159,26 +165,36 @@ absl::Status DeviceWatch::LookUpMarks(const std::set<uint32_t>& wanted, DeviceMa
   return absl::OkStatus();
 }
 
-absl::StatusOr<DeviceChanges> DeviceWatch::Read() {
-  DeviceChanges changes;
+absl::Status DeviceWatch::Drain(const RtSocket& socket, DeviceChanges* changes, bool* lost) {
   std::vector<char> buffer(kRtBuffer);
   while (true) {
-    const ssize_t size = mnl_socket_recvfrom(events_.get(), buffer.data(), buffer.size());
+    const ssize_t size = mnl_socket_recvfrom(socket.get(), buffer.data(), buffer.size());
     if (size < 0) {
       if (errno == EINTR) continue;
-      if (errno == EAGAIN || errno == EWOULDBLOCK) break;
-      // Lost events (ENOBUFS), or a message that is too long (ENOSPC).
+      if (errno == EAGAIN || errno == EWOULDBLOCK) return absl::OkStatus();
+      // No room in the socket, or a message that is too long for us.
       if (errno != ENOBUFS && errno != ENOSPC) return os::ErrnoStatus(errno, "watch devices");
-      resync_ = true;
+      *lost = true;
       continue;
     }
     auto left = static_cast<int>(size);
     for (const auto* message = reinterpret_cast<const nlmsghdr*>(buffer.data());
          mnl_nlmsg_ok(message, left); message = mnl_nlmsg_next(message, &left)) {
-      Handle(message, &changes);
+      Handle(message, changes);
     }
   }
-  absl::Status status = resync_ ? Resync(&changes) : Refresh(&changes);
+}
+
+absl::StatusOr<DeviceChanges> DeviceWatch::Read() {
+  DeviceChanges changes;
+  bool routes_lost = false;
+  absl::Status status = Drain(links_, &changes, &resync_);
+  if (status.ok()) status = Drain(routes_, &changes, &routes_lost);
+  if (routes_lost) {
+    for (const auto& [ifindex, device] : devices_)
+      stale_.insert(ifindex);
+  }
+  if (status.ok()) status = resync_ ? Resync(&changes) : Refresh(&changes);
   // What is known by now counts; what could not be asked is asked again.
   if (!status.ok() && !changes.any && changes.gone.empty()) return status;
   return changes;

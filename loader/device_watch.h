@@ -13,6 +13,7 @@
 #include "absl/status/statusor.h"
 #include "loader/devices.h"
 #include "loader/rtnetlink.h"
+#include "userspace/os/unique_fd.h"
 
 struct nlmsghdr;
 
@@ -37,7 +38,7 @@ class DeviceWatch {
   ~DeviceWatch();
 
   // Becomes readable when there is something for Read(); for epoll.
-  int fd() const;
+  int fd() const { return epoll_.get(); }
   // Takes in everything that waits, without blocking. After an error devices() is what
   // it was; call again later.
   absl::StatusOr<DeviceChanges> Read();
@@ -48,9 +49,11 @@ class DeviceWatch {
   const DeviceMap& devices() const { return devices_; }
 
  private:
-  DeviceWatch(RtSocket events, RtQueries queries)
-      : events_(std::move(events)), queries_(std::move(queries)) {}
-  absl::Status Subscribe();
+  DeviceWatch(RtSocket links, RtSocket routes, RtQueries queries)
+      : links_(std::move(links)), routes_(std::move(routes)), queries_(std::move(queries)) {}
+  absl::Status Subscribe(const RtSocket& socket, const std::vector<int>& groups);
+  // Handles what waits at a socket. `lost`: some events were, for want of room.
+  absl::Status Drain(const RtSocket& socket, DeviceChanges* changes, bool* lost);
   // One device, or (0) all.
   absl::Status AskLinks(uint32_t ifindex, const RtQueries::Take& take);
   absl::Status AskMarks(uint32_t ifindex, const RtQueries::Take& take);
@@ -66,7 +69,11 @@ class DeviceWatch {
   void HandleMarks(const nlmsghdr* message, const std::vector<Marked>& marked, bool removed,
                    DeviceChanges* changes);
 
-  RtSocket events_;
+  os::UniqueFd epoll_;  // of the two sockets
+  RtSocket links_;
+  // Apart, as a routing daemon may change very many at once: what is lost here costs a look at
+  // the routes some time later, and no device.
+  RtSocket routes_;
   RtQueries queries_;
   DeviceMap devices_;
   bool resync_ = false;            // everything must be read anew

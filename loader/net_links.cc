@@ -11,6 +11,7 @@
 #include <iterator>
 #include <memory>
 #include <optional>
+#include <utility>
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
@@ -79,6 +80,17 @@ absl::Status RemoveMarker(const std::string& path) {
   return os::ErrnoStatus(errno, absl::StrCat("remove ", path));
 }
 
+absl::Status RemoveMarkers(const std::string& path) {
+  if (absl::Status status = RemoveMarker(MadePath(path)); !status.ok()) return status;
+  return RemoveMarker(path);
+}
+
+// One that others use stays.
+absl::Status RemoveOwnQdisc(uint32_t ifindex) {
+  absl::Status status = RemoveEmptyClsact(ifindex);
+  return absl::IsFailedPrecondition(status) ? absl::OkStatus() : OkIfGone(std::move(status));
+}
+
 // Both filters, the clsact if it is ours, and the folder that says so.
 absl::Status RemoveClsact(uint32_t ifindex, const std::string& path) {
   bool found = false;
@@ -89,13 +101,9 @@ absl::Status RemoveClsact(uint32_t ifindex, const std::string& path) {
   }
   // Where none of our filters was, another device has the index by now.
   if (found && access(MadePath(path).c_str(), F_OK) == 0) {
-    const absl::Status status = RemoveEmptyClsact(ifindex);
-    if (!status.ok() && !absl::IsFailedPrecondition(status) && !absl::IsNotFound(status)) {
-      return status;
-    }
+    if (absl::Status status = RemoveOwnQdisc(ifindex); !status.ok()) return status;
   }
-  if (absl::Status status = RemoveMarker(MadePath(path)); !status.ok()) return status;
-  return RemoveMarker(path);
+  return RemoveMarkers(path);
 }
 
 // A program that leaves every packet to the next.
@@ -234,6 +242,18 @@ absl::Status NetLinks::SetFilter(uint32_t ifindex, TcHook hook, int program_fd) 
   return status;
 }
 
+absl::Status NetLinks::Settle(uint32_t ifindex) {
+  const std::string marker = ClsactPath(pin_path_, ifindex);
+  if (attach_ != WAGGLE_TC_TCX || !pass_ || access(marker.c_str(), F_OK) != 0) {
+    return absl::OkStatus();
+  }
+  if (access(MadePath(marker).c_str(), F_OK) == 0) {
+    absl::Status status = RemoveOwnQdisc(ifindex);
+    if (!status.ok()) return status;
+  }
+  return RemoveMarkers(marker);
+}
+
 absl::Status NetLinks::Clear(uint32_t ifindex, TcHook hook) {
   const std::string path = LinkPath(pin_path_, ifindex, hook);
   if (absl::Status status = OkIfGone(RemoveLink(path, LinkKind::kTcx)); !status.ok()) return status;
@@ -258,9 +278,7 @@ absl::Status NetLinks::Forget(uint32_t ifindex) {
     absl::Status status = OkIfGone(RemoveLink(path, LinkKind::kTcx));
     if (!status.ok()) return status;
   }
-  const std::string marker = ClsactPath(pin_path_, ifindex);
-  if (absl::Status status = RemoveMarker(MadePath(marker)); !status.ok()) return status;
-  return RemoveMarker(marker);
+  return RemoveMarkers(ClsactPath(pin_path_, ifindex));
 }
 
 absl::StatusOr<bool> NetLinks::InForce(uint32_t ifindex, TcHook hook) const {

@@ -51,6 +51,9 @@ class NetLinks {
   // Makes `program_fd` the program there; what is ours there gets it atomically. NotFound: no
   // such device.
   absl::Status Set(uint32_t ifindex, TcHook hook, int program_fd);
+  // After Set() of all hooks: where filters were exchanged for links, what they leave behind goes
+  // too.
+  absl::Status Settle(uint32_t ifindex);
   // Takes what is ours from one hook. Nothing there: OK.
   absl::Status Clear(uint32_t ifindex, TcHook hook);
   // Takes everything of ours from the device, the clsact too if we made it and nobody else's

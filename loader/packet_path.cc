@@ -8,6 +8,11 @@
 namespace waggle::loader {
 namespace {
 
+using Clock = std::chrono::steady_clock;
+
+// A little less than the time between two calls of Update() where nothing happens.
+constexpr auto kRetry = std::chrono::milliseconds(900);
+
 // In which order devices are covered; pods come last.
 constexpr std::array<waggle_role, 4> kOrder = {WAGGLE_ROLE_BRIDGE, WAGGLE_ROLE_UPLINK,
                                                WAGGLE_ROLE_TUNNEL, WAGGLE_ROLE_POD};
@@ -164,6 +169,11 @@ void PacketPath::Cover(uint32_t ifindex, const RoleDecision& decision) {
     known->second.decision.reason = decision.reason;
     return;
   }
+  // What failed is tried again each second, or as soon as the device is another one.
+  if (before && !before->failure.empty() && SameRow(before->decision.row, decision.row) &&
+      Clock::now() < before->retry_at) {
+    return;
+  }
   State state;
   state.name = watch_->devices().at(ifindex).name;
   state.decision = decision;
@@ -178,6 +188,7 @@ void PacketPath::Cover(uint32_t ifindex, const RoleDecision& decision) {
     links_->Remove(ifindex).IgnoreError();
     table_->Delete(ifindex).IgnoreError();
     state.failure = std::string(status.message());
+    state.retry_at = Clock::now() + kRetry;
     // One that is not there any more has an event on its way that says so.
     if (!absl::IsNotFound(status) && !(before && before->failure == state.failure)) {
       Tell(DeviceNews::What::kFailed, ifindex, state, state.failure);
@@ -198,12 +209,12 @@ absl::Status PacketPath::Attach(uint32_t ifindex, const RoleDecision& decision,
     // Answers are translated before requests are.
     absl::Status status = links_->Set(ifindex, TcHook::kEgress, programs_.pod_out);
     if (status.ok()) status = links_->Set(ifindex, TcHook::kIngress, programs_.pod_in);
-    return status;
+    return status.ok() ? links_->Settle(ifindex) : status;
   }
   const int program = decision.row.layer3 != 0 ? programs_.net_l3 : programs_.net_in;
   absl::Status status = links_->Set(ifindex, TcHook::kIngress, program);
   if (status.ok()) status = links_->Clear(ifindex, TcHook::kEgress);
-  return status;
+  return status.ok() ? links_->Settle(ifindex) : status;
 }
 
 void PacketPath::LetGo(uint32_t ifindex) {

@@ -3,7 +3,9 @@
 #ifndef WAGGLE_LOADER_PACKET_PATH_H_
 #define WAGGLE_LOADER_PACKET_PATH_H_
 
+#include <chrono>
 #include <cstdint>
+#include <initializer_list>
 #include <map>
 #include <memory>
 #include <optional>
@@ -79,7 +81,8 @@ class PacketPath {
     std::string name;
     RoleDecision decision;
     bool in_force = false;
-    std::string failure;
+    std::string failure;                               // what was said last
+    std::chrono::steady_clock::time_point retry_at{};  // after a failure
   };
 
   PacketPath(std::unique_ptr<DeviceWatch> watch, RoleRules rules)

@@ -16,8 +16,6 @@
 namespace waggle::loader {
 namespace {
 
-constexpr uint32_t kQdiscHandle = TC_H_MAKE(TC_H_CLSACT, 0);
-
 uint32_t ParentOf(TcHook hook) {
   return TC_H_MAKE(TC_H_CLSACT, hook == TcHook::kIngress ? TC_H_MIN_INGRESS : TC_H_MIN_EGRESS);
 }
@@ -83,20 +81,24 @@ absl::StatusOr<std::vector<TcFilter>> ListFilters(uint32_t ifindex, TcHook hook)
 absl::StatusOr<std::string> IngressQdisc(uint32_t ifindex) {
   absl::StatusOr<RtQueries> queries = RtQueries::Open();
   if (!queries.ok()) return queries.status();
-  // Without ECHO the answer goes to all who watch, but not to who asked.
-  RtRequest request(RTM_GETQDISC, NLM_F_ECHO | NLM_F_ACK);
-  auto* info = request.Put<tcmsg>();
-  info->tcm_ifindex = static_cast<int>(ifindex);
-  info->tcm_parent = TC_H_CLSACT;
-  info->tcm_handle = kQdiscHandle;
+  // A dump of all devices: a question about one is answered to all who watch.
+  RtRequest request(RTM_GETQDISC, NLM_F_DUMP);
+  request.Put<tcmsg>();
   std::string kind;
   const absl::Status status = queries->Ask(request, [&](const nlmsghdr* message) {
+    if (message->nlmsg_type != RTM_NEWQDISC || mnl_nlmsg_get_payload_len(message) < sizeof(tcmsg)) {
+      return;
+    }
+    const auto* info = static_cast<const tcmsg*>(mnl_nlmsg_get_payload(message));
+    if (static_cast<uint32_t>(info->tcm_ifindex) != ifindex || info->tcm_parent != TC_H_CLSACT) {
+      return;
+    }
     ForEachAttribute(message, sizeof(tcmsg), [&](const nlattr* attribute) {
       if (mnl_attr_get_type(attribute) == TCA_KIND) kind = TextOf(attribute);
     });
   });
-  // What is not there is 'invalid' to some kernels.
-  if (!status.ok() && !absl::IsNotFound(status) && !absl::IsInvalidArgument(status)) return status;
+  // Devices come and go under a dump; this one's line is there or not.
+  if (!status.ok() && !absl::IsUnavailable(status)) return status;
   return kind;
 }
 

@@ -122,11 +122,12 @@ absl::Status Agent::Start(k8s::Source* source) {
   if (absl::Status status = maps::CheckBpffs(options_.datapath.pin_path); !status.ok()) {
     return status;
   }
+  // Its events wait in the queue; a path that is not there must not touch the pins.
+  if (absl::Status status = source->Start(&queue_); !status.ok()) return status;
   absl::StatusOr<os::UniqueFd> lock = loader::LockPins(options_.datapath.pin_path);
   if (!lock.ok()) return lock.status();
   lock_ = *std::move(lock);
-  // Its events wait in the queue; a path that is not there must not touch the pins.
-  if (absl::Status status = source->Start(&queue_); !status.ok()) return status;
+  // At once: who asks meanwhile takes the last agent's word for this one's.
   if (absl::Status status = maps::MarkAgent(options_.datapath.pin_path, WAGGLE_AGENT_STARTING);
       !status.ok()) {
     return status;
