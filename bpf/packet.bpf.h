@@ -75,6 +75,14 @@ static __always_inline __be32 unmap_v4(const __u8 from[16])
 	return addr_be;
 }
 
+/* IPv4 addresses are kept so; in an IPv6 header they mean nothing. */
+static __always_inline int is_mapped(const struct in6_addr *addr)
+{
+	const __u32 *words = addr->in6_u.u6_addr32;
+
+	return words[2] == bpf_htonl(0xffff) && !words[1] && !words[0];
+}
+
 /* How much of a packet there must be: quoted ones end after 8 bytes of the L4 header. */
 enum parse { PARSE_WHOLE, PARSE_QUOTED };
 
@@ -90,8 +98,8 @@ static __always_inline int parse_v4(struct __sk_buff *skb, struct packet *p, enu
 	if (ip.version != 4 || header < sizeof(ip))
 		return -1;
 	total = bpf_ntohs(ip.tot_len);
-	/* A super-packet of more than 64 KiB says 0. */
-	if (total == 0 && skb->gso_size)
+	/* A super-packet of more than 64 KiB says 0, also where it is quoted. */
+	if (total == 0 && (skb->gso_size || how == PARSE_QUOTED))
 		total = skb->len - p->l3;
 	if (total < header)
 		return -1;
@@ -123,10 +131,10 @@ static __always_inline int parse_v6(struct __sk_buff *skb, struct packet *p, enu
 
 	if (bpf_skb_load_bytes(skb, p->l3, &ip, sizeof(ip)))
 		return -1;
-	if (ip.version != 6)
+	if (ip.version != 6 || is_mapped(&ip.saddr) || is_mapped(&ip.daddr))
 		return -1;
 	payload = bpf_ntohs(ip.payload_len);
-	if (payload == 0 && skb->gso_size)
+	if (payload == 0 && (skb->gso_size || how == PARSE_QUOTED))
 		payload = skb->len - p->l3 - sizeof(ip);
 	p->end = p->l3 + sizeof(ip) + payload;
 	if (how == PARSE_WHOLE && p->end > skb->len)
@@ -250,7 +258,7 @@ static __always_inline int parse_plain(struct __sk_buff *skb, struct packet *p, 
 
 		if (data + l2 + sizeof(*ip) + 8 > data_end)
 			return -1;
-		if (ip->version != 6)
+		if (ip->version != 6 || is_mapped(&ip->saddr) || is_mapped(&ip->daddr))
 			return -1;
 		p->v6 = 1;
 		p->l4 = l2 + sizeof(*ip);
