@@ -270,7 +270,7 @@ uint32_t PseudoSum(const net::Address& src, const net::Address& dst, uint8_t pro
   return Sum(pseudo, 0, pseudo.size());
 }
 
-std::optional<View> ParseIp(const Bytes& frame, size_t l3, bool v6, bool quoted) {
+std::optional<View> ParseIp(const Bytes& frame, size_t l3, bool v6, bool quoted, bool super) {
   View view;
   view.l3 = l3;
   view.v6 = v6;
@@ -278,7 +278,8 @@ std::optional<View> ParseIp(const Bytes& frame, size_t l3, bool v6, bool quoted)
   if (!v6) {
     if (l3 + 20 > available || frame[l3] >> 4 != 4) return std::nullopt;
     const size_t header = static_cast<size_t>(frame[l3] & 15) * 4;
-    const size_t total = Get16(frame, l3 + 2);
+    size_t total = Get16(frame, l3 + 2);
+    if ((super || quoted) && total == 0) total = available - l3;
     if (header < 20 || total < header || l3 + header > available) return std::nullopt;
     view.end = l3 + total;
     view.l4 = l3 + header;
@@ -298,6 +299,10 @@ std::optional<View> ParseIp(const Bytes& frame, size_t l3, bool v6, bool quoted)
     view.ttl = frame[l3 + 7];
     view.src = GetAddress(frame, l3 + 8, true);
     view.dst = GetAddress(frame, l3 + 24, true);
+    if ((super || quoted) && view.end == l3 + 40) view.end = available;
+    for (const net::Address& address : {view.src, view.dst}) {
+      if (address.family() == net::Family::kIpv4) return std::nullopt;
+    }
     view.l4 = l3 + 40;
     uint8_t next = frame[l3 + 6];
     while (!view.later_fragment &&
@@ -308,7 +313,7 @@ std::optional<View> ParseIp(const Bytes& frame, size_t l3, bool v6, bool quoted)
       if (next == kRouting && frame[view.l4 + 3] != 0) return std::nullopt;
       if (next == kFragment) {
         const uint16_t offset = Get16(frame, view.l4 + 2);
-        view.fragment = offset & ~uint16_t{6};
+        view.fragment |= (offset & ~uint16_t{6}) != 0;  // who nests them knows why
         view.later_fragment = offset >> 3;
         view.fragment_id = Get32(frame, view.l4 + 4);
       }
@@ -322,7 +327,7 @@ std::optional<View> ParseIp(const Bytes& frame, size_t l3, bool v6, bool quoted)
   return view;
 }
 
-std::optional<View> Parse(const Bytes& frame) {
+std::optional<View> Parse(const Bytes& frame, bool super) {
   if (frame.size() < kEthernetLength) return std::nullopt;
   size_t at = 12;
   uint8_t tags = 0;
@@ -334,7 +339,7 @@ std::optional<View> Parse(const Bytes& frame) {
     type = Get16(frame, at);
   }
   if (type != 0x0800 && type != 0x86dd) return std::nullopt;
-  auto view = ParseIp(frame, at + 2, type == 0x86dd, false);
+  auto view = ParseIp(frame, at + 2, type == 0x86dd, false, super);
   if (view) view->tags = tags;
   return view;
 }

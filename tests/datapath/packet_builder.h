@@ -102,10 +102,14 @@ struct View {
 };
 
 // Nothing: not IP, or a header that is cut off or that no receiver takes. An IPv6 routing
-// header with segments left counts as such: the destination is not the one that it seems.
-std::optional<View> Parse(const Bytes& frame);
-// The same for a packet without a link header from `l3` on; `quoted`: its end may be missing.
-std::optional<View> ParseIp(const Bytes& frame, size_t l3, bool v6, bool quoted);
+// header with segments left counts as such: the destination is not the one that it seems; so
+// do v4-mapped addresses, which stand for IPv4. `super`: it will be cut into segments, and
+// says no length when it is longer than a packet can be.
+std::optional<View> Parse(const Bytes& frame, bool super = false);
+// The same for a packet without a link header from `l3` on; `quoted`: its end may be missing,
+// and its length, if it was a super-packet.
+std::optional<View> ParseIp(const Bytes& frame, size_t l3, bool v6, bool quoted,
+                            bool super = false);
 
 // Big-endian fields.
 uint16_t Get16(const Bytes& bytes, size_t at);

@@ -42,9 +42,9 @@ void Must(int error, const char* what) {
   if (error != 0) Fail(std::string(what) + ": " + std::strerror(errno));
 }
 
-template <typename Value, typename Function>
+template <typename Value, typename Key = waggle_flow_key, typename Function>
 void ForEach(int map, const Function& function) {
-  waggle_flow_key key{}, next{};
+  Key key{}, next{};
   bool more = bpf_map_get_next_key(map, nullptr, &next) == 0;
   while (more) {
     key = next;
@@ -154,6 +154,11 @@ int Datapath::Map(const char* name) const {
   return fd;
 }
 
+bool Datapath::CanRun(const Bytes& frame) {
+  const uint16_t type = Get16(frame, 12);
+  return frame.size() >= kEthernetLength + (type == 0x0800 ? 20 : type == 0x86dd ? 40 : 0);
+}
+
 Result Datapath::Run(const Arrival& arrival, const Bytes& frame) const {
   const auto& programs = programs_->waggle->progs;
   const bpf_program* program = arrival.tagged ? programs_->tagged->progs.tag_and_go_on
@@ -255,6 +260,7 @@ void PacketTest::Start(uint32_t forwarding, const TableSizes& sizes) {
   for (uint32_t slot = 0; slot < 1024; ++slot)
     Must(bpf_map_update_elem(datapath_->Map("lists"), &slot, &none, BPF_ANY), "lists");
   next_slot_ = next_backend_ = 1;
+  aged_ns_ = NowNs();
   sockets_.clear();
   model_ = Model();
   model_.socket_there = [this](uint32_t ifindex, const Tuple& ends) -> std::optional<bool> {
@@ -409,6 +415,8 @@ void PacketTest::Age(double seconds) {
   const auto ns = static_cast<uint64_t>(seconds * 1e9);
   for (auto& [tuple, flow] : model_.entries)
     flow.idle_ns += ns;
+  const uint64_t now = NowNs(), spent = now - aged_ns_;
+  aged_ns_ = now;
   for (const char* name : {"flows", "half_open"}) {
     const int map = datapath_->Map(name);
     std::vector<std::pair<waggle_flow_key, waggle_flow>> all;
@@ -416,7 +424,9 @@ void PacketTest::Age(double seconds) {
       all.push_back({key, flow});
     });
     for (auto& [key, flow] : all) {
-      flow.last_ns -= ns;
+      // What was used meanwhile is no older than now.
+      const auto idle = static_cast<int64_t>(now - flow.last_ns) - static_cast<int64_t>(spent);
+      flow.last_ns = now - static_cast<uint64_t>(std::max<int64_t>(idle, 0)) - ns;
       flow.created_ns -= ns;
       if (flow.routed_ns != 0) flow.routed_ns -= ns;
       Must(bpf_map_update_elem(map, &key, &flow, BPF_EXIST), name);
@@ -443,10 +453,46 @@ void PacketTest::PutEntry(const char* map, const Tuple& tuple, const waggle_flow
   Must(bpf_map_update_elem(datapath_->Map(map), &key, &flow, BPF_ANY), map);
 }
 
+void PacketTest::PutFlow(const Tuple& tuple, const Flow& flow) {
+  model_.entries[tuple] = flow;
+  const waggle_flow_key key = KeyOf(tuple);
+  waggle_flow entry{};
+  entry.last_ns = entry.created_ns = entry.routed_ns = NowNs();
+  CopyAddress(entry.new_src, flow.new_src.address);
+  CopyAddress(entry.new_dst, flow.new_dst.address);
+  entry.new_src_port_be = htons(flow.new_src.port);
+  entry.new_dst_port_be = htons(flow.new_dst.port);
+  entry.kind = flow.forward ? WAGGLE_FLOW_FORWARD : WAGGLE_FLOW_REPLY;
+  entry.flags = flow.flags;
+  entry.state = flow.state;
+  entry.service_id = flow.service_id;
+  entry.slot = flow.slot;
+  entry.ifindex = flow.ifindex;
+  entry.isn = flow.isn.value_or(0);
+  entry.way.how = flow.way.how;
+  entry.way.device = flow.way.device;
+  entry.way.mtu = static_cast<uint16_t>(flow.way.mtu);
+  entry.tag = waggle_flow_tag(&key, &entry);
+  PutEntry("half_open", tuple, entry);
+}
+
 void PacketTest::RemoveEntry(const Tuple& tuple) {
   const waggle_flow_key key = KeyOf(tuple);
   for (const char* map : {"flows", "half_open"})
     bpf_map_delete_elem(datapath_->Map(map), &key);
+}
+
+void PacketTest::SpoilFragments() {
+  const int map = datapath_->Map("fragments");
+  std::vector<std::pair<waggle_fragment_key, waggle_fragment>> all;
+  ForEach<waggle_fragment, waggle_fragment_key>(map, [&](const auto& key, const auto& fragment) {
+    all.push_back({key, fragment});
+  });
+  EXPECT_FALSE(all.empty());
+  for (auto& [key, fragment] : all) {
+    fragment.tag ^= 1;
+    Must(bpf_map_update_elem(map, &key, &fragment, BPF_EXIST), "fragments");
+  }
 }
 
 Result PacketTest::Send(Program program, uint32_t ifindex, const Bytes& frame, uint32_t gso_size) {
@@ -502,6 +548,7 @@ Result PacketTest::Expect(int verdict, const std::vector<uint32_t>& reasons, con
 
 void PacketTest::ExpectSameTables() {
   std::map<Tuple, std::string> expected, got;
+  std::map<Tuple, waggle_flow> entries;
   for (const auto& [tuple, flow] : model_.entries)
     expected[tuple] = FlowText(flow);
   for (const char* name : {"flows", "half_open"}) {
@@ -540,14 +587,35 @@ void PacketTest::ExpectSameTables() {
             text += " from the future";
           }
           got[tuple] = text;
+          entries[tuple] = entry;
         });
   }
   for (const auto& [tuple, text] : expected) {
     const auto there = got.find(tuple);
+    if (there == got.end() && model_.IsOver(tuple, model_.entries.at(tuple))) continue;
     EXPECT_EQ(there == got.end() ? "no entry" : there->second, text) << tuple.ToString();
   }
-  for (const auto& [tuple, text] : got)
-    EXPECT_TRUE(expected.count(tuple)) << "unexpected entry " << tuple.ToString() << ": " << text;
+  // What is over is removed by whoever looks at it next.
+  const auto is_over = [&](const Tuple& tuple, const waggle_flow& entry) {
+    const auto idle = [](const waggle_flow& flow) {
+      return static_cast<int64_t>(NowNs() - flow.last_ns);
+    };
+    const waggle_flow_key key = KeyOf(tuple);
+    waggle_flow_key partner_key;
+    waggle_flow_partner(&key, &entry, &partner_key);
+    const auto partner = entries.find(TupleOf(partner_key));
+    int64_t idle_ns = idle(entry);
+    uint8_t state = entry.state;
+    if (partner != entries.end()) {
+      idle_ns = std::min(idle_ns, idle(partner->second));
+      state |= partner->second.state;
+    }
+    return idle_ns > static_cast<int64_t>(waggle_flow_lifetime_ns(key.protocol, state));
+  };
+  for (const auto& [tuple, text] : got) {
+    EXPECT_TRUE(expected.count(tuple) || is_over(tuple, entries.at(tuple)))
+        << "unexpected entry " << tuple.ToString() << ": " << text;
+  }
 }
 
 }  // namespace waggle::packet

@@ -127,6 +127,9 @@ class Datapath {
   explicit Datapath(const TableSizes& sizes);
   ~Datapath();
 
+  // BPF_PROG_TEST_RUN refuses frames whose ethertype is IP and which have no whole IP header.
+  // The same with a VLAN tag in the frame may be run.
+  static bool CanRun(const Bytes& frame);
   // Runs a program on a frame. With arrival.tagged the tag stands beside the frame.
   Result Run(const Arrival& arrival, const Bytes& frame) const;
   int Map(const char* name) const;
@@ -160,7 +163,8 @@ class PacketTest : public ::testing::Test {
   void SetLostFlowsPassUntil(uint64_t ns);
   void SetDevice(uint32_t ifindex, const waggle_device& device);
   void RemoveDevice(uint32_t ifindex);
-  // Every flow's last packet was so much longer ago.
+  // Every flow's last packet was so much longer ago. Only this makes flows old: the time that
+  // the test itself took since the last call is taken back.
   void Age(double seconds);
   // A connecting TCP socket of the pod behind the device, until the test ends. Its SYN
   // goes nowhere.
@@ -184,7 +188,11 @@ class PacketTest : public ::testing::Test {
   std::optional<waggle_flow> Entry(const Tuple& tuple) const;
   bool Established(const Tuple& tuple) const;
   void PutEntry(const char* map, const Tuple& tuple, const waggle_flow& flow);
+  // Into half_open and into the model, as if a program had made it.
+  void PutFlow(const Tuple& tuple, const Flow& flow);
   void RemoveEntry(const Tuple& tuple);
+  // Makes the tags of all rows of the map `fragments` wrong.
+  void SpoilFragments();
   // As if it had been filled so long ago.
   void FillIcmpBudget(uint64_t tokens, uint64_t ago_ns = 0);
 
@@ -201,6 +209,7 @@ class PacketTest : public ::testing::Test {
   Datapath* datapath_ = nullptr;
   uint32_t next_slot_ = 1;
   uint32_t next_backend_ = 1;
+  uint64_t aged_ns_ = 0;  // CLOCK_MONOTONIC of the last Age()
   std::map<std::pair<uint32_t, Tuple>, os::UniqueFd> sockets_;
 };
 

@@ -191,6 +191,29 @@ TEST_F(PacketIcmp, EveryLengthOfQuote) {
   }
 }
 
+// A super-packet of more than 64 KiB says no length, and so says who quotes it.
+TEST_F(PacketIcmp, QuotesOfSuperPackets) {
+  for (const Family& family : kFamilies) {
+    for (const uint8_t protocol : {kTcp, kUdp}) {
+      SCOPED_TRACE(Kind(family, protocol));
+      const Talk talk = Begin(family, protocol, WAGGLE_FORWARDING_STACK, family.Pod(1, 12));
+      const auto lengthless = [&](Packet error) {
+        const size_t at = family.v6 ? 4 : 2;
+        Put16(error.payload, at, 0);
+        return error;
+      };
+      const Packet error =
+          lengthless(ErrorOf(family.NodeNet(10), talk.seen.address, TooBig(family), talk.Asked()));
+      const Result got = Expect(kUnspec, {WAGGLE_REASON_ICMP_TRANSLATED},
+                                {Program::kPodOut, host().pod1}, Build(error));
+      const View view = *Parse(got.bytes);
+      EXPECT_EQ(view.dst, talk.client.address);
+      EXPECT_EQ(GetAddress(got.bytes, view.l4 + 8 + (family.v6 ? 24 : 16), family.v6),
+                talk.frontend.address);
+    }
+  }
+}
+
 // RFC 4884: more behind the quotation; and errors in other clothes.
 TEST_F(PacketIcmp, OuterForms) {
   const struct {

@@ -81,7 +81,7 @@ class Model::Job {
   }
 
   Outcome Run() {
-    const auto view = Parse(out_.bytes);
+    const auto view = Parse(out_.bytes, gso_size_ != 0);
     if (!view || view->extensions > kMaxExtensions) return out_;
     view_ = *view;
     if (view_.protocol == (view_.v6 ? kIcmpv6 : kIcmp)) {
@@ -177,6 +177,8 @@ class Model::Job {
     }
     // In stack forwarding it is undone where it leaves for the client (TRAPS: rp_filter).
     if (!(flow->flags & WAGGLE_FLOW_REDIRECT) || !IsGenuine(*flow)) return false;
+    // The stack makes fragments of it, and those are undone there, too.
+    if (TooBig(*flow) && !view_.df) return false;
     Track(*flow);
     Leave(*flow);
     return true;
@@ -228,7 +230,7 @@ class Model::Job {
       way = {WAGGLE_WAY_PEER, flow.ifindex, 0};
     } else if (flow.flags & WAGGLE_FLOW_REDIRECT && (!flow.forward || flow.ifindex == ifindex_)) {
       way = flow.way;
-      if (way.how != WAGGLE_WAY_STACK && way.mtu != 0 && SizeOnWire() > way.mtu) {
+      if (TooBig(flow)) {
         if (view_.df) {
           Count(WAGGLE_REASON_PACKET_TOO_BIG);
           SendError(Refusal::kTooBig, way.mtu);
@@ -238,11 +240,6 @@ class Model::Job {
       }
       // The stack says that its time is over.
       if (way.how == WAGGLE_WAY_NEIGH && view_.ttl <= 1) way = {};
-      if (!flow.forward && way.how == WAGGLE_WAY_STACK) {
-        // It is undone where it leaves for the client.
-        if (flow.flags & WAGGLE_FLOW_REWRITE) ToBridge();
-        return;
-      }
     }
     if (flow.flags & WAGGLE_FLOW_REWRITE) Change(flow.new_src, flow.new_dst);
     if (way.how == WAGGLE_WAY_STACK) return;
@@ -533,6 +530,12 @@ class Model::Job {
     }
   }
 
+  // For the short way.
+  bool TooBig(const Flow& flow) const {
+    return flow.way.how != WAGGLE_WAY_STACK && flow.way.mtu != 0 &&
+           !(flow.flags & WAGGLE_FLOW_HAIRPIN) && SizeOnWire() > flow.way.mtu;
+  }
+
   size_t SizeOnWire() const {
     if (gso_size_ == 0) return view_.length();
     const size_t header = view_.later_fragment ? 0
@@ -588,10 +591,7 @@ class Model::Job {
   Outcome out_;
 };
 
-Flow* Model::Find(const Tuple& tuple) {
-  const auto found = entries.find(tuple);
-  if (found == entries.end()) return nullptr;
-  Flow& flow = found->second;
+bool Model::IsOver(const Tuple& tuple, const Flow& flow) const {
   uint64_t idle_ns = flow.idle_ns;
   uint8_t state = flow.state;
   const auto partner = entries.find(Partner(tuple, flow));
@@ -599,9 +599,16 @@ Flow* Model::Find(const Tuple& tuple) {
     idle_ns = std::min(idle_ns, partner->second.idle_ns);
     state |= partner->second.state;
   }
-  if (idle_ns <= LifetimeNs(tuple.protocol, state)) return &flow;
-  if (partner != entries.end()) entries.erase(partner);
-  entries.erase(tuple);
+  return idle_ns > LifetimeNs(tuple.protocol, state);
+}
+
+Flow* Model::Find(const Tuple& tuple) {
+  const auto found = entries.find(tuple);
+  if (found == entries.end()) return nullptr;
+  if (!IsOver(tuple, found->second)) return &found->second;
+  const Tuple partner = Partner(tuple, found->second);
+  entries.erase(found);
+  entries.erase(partner);
   return nullptr;
 }
 

@@ -119,8 +119,10 @@ class Model {
 
   Outcome Run(const Arrival& arrival, const Bytes& frame, const Oracle& oracle);
 
-  // An entry that is in force; nullptr: none, or idle for too long.
+  // An entry that is in force; nullptr: none. One that is over is removed, with its partner.
   Flow* Find(const Tuple& tuple);
+  // Has the flow of this entry been idle for too long?
+  bool IsOver(const Tuple& tuple, const Flow& flow) const;
   // The key of the other direction's entry.
   static Tuple Partner(const Tuple& tuple, const Flow& flow) {
     return {flow.new_dst, flow.new_src, tuple.protocol};

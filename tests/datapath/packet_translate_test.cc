@@ -4,7 +4,7 @@
 namespace waggle::packet {
 namespace {
 
-class Translate : public PacketTest {
+class PacketTranslate : public PacketTest {
  protected:
   // How a packet looks beside what the conversation says of it.
   struct Form {
@@ -55,7 +55,7 @@ Extension Header(uint8_t type, uint8_t words = 0) {
   return {.type = type, .words = words};
 }
 
-TEST_F(Translate, EveryForm) {
+TEST_F(PacketTranslate, EveryForm) {
   const auto option = [](size_t length) {
     return [length](Packet& packet) { packet.options = Bytes(length, 1); };
   };
@@ -126,7 +126,7 @@ TEST_F(Translate, EveryForm) {
 
 // Bytes that no code of ours has made: a SYN of Linux to 10.96.0.1:80, and the same to
 // 10.244.1.12:8080. The sums were made by hand: what the words lose the sums win.
-TEST_F(Translate, BytesFromElsewhere) {
+TEST_F(PacketTranslate, BytesFromElsewhere) {
   AddTalk(kFamilies[0], kTcp, {}, {kFamilies[0].Pod(1, 12), 8080});
   const Bytes before = {
       0x02, 0x00, 0x00, 0x00, 0x00, 0x02, 0x02, 0x00, 0x00, 0x00, 0x00, 0x01, 0x08, 0x00,  //
@@ -157,7 +157,7 @@ TEST_F(Translate, BytesFromElsewhere) {
 }
 
 // The sums that are special: 0 stands for 'none' in UDP, and 0xffff for 0.
-TEST_F(Translate, ChecksumsThatComeOutAsZero) {
+TEST_F(PacketTranslate, ChecksumsThatComeOutAsZero) {
   for (const Family& family : kFamilies) {
     for (const uint8_t protocol : {kTcp, kUdp}) {
       SCOPED_TRACE(Kind(family, protocol));
@@ -193,7 +193,7 @@ TEST_F(Translate, ChecksumsThatComeOutAsZero) {
 }
 
 // A checksum that is wrong stays wrong: the receiver has to see it.
-TEST_F(Translate, WrongChecksumsStayWrong) {
+TEST_F(PacketTranslate, WrongChecksumsStayWrong) {
   for (const Family& family : kFamilies) {
     for (const uint8_t protocol : {kTcp, kUdp}) {
       SCOPED_TRACE(Kind(family, protocol));
@@ -213,7 +213,7 @@ TEST_F(Translate, WrongChecksumsStayWrong) {
 }
 
 // What is not ours leaves as it came, whatever stands in the tables.
-TEST_F(Translate, OtherPacketsAreLeftAlone) {
+TEST_F(PacketTranslate, OtherPacketsAreLeftAlone) {
   struct {
     const char* name;
     void (*change)(Packet&);
@@ -283,10 +283,17 @@ TEST_F(Translate, OtherPacketsAreLeftAlone) {
   }
 }
 
+void PutMapped(Bytes& frame, size_t at, const net::Address& address) {
+  std::copy(address.bytes().begin(), address.bytes().end(),
+            frame.begin() + static_cast<ptrdiff_t>(at));
+}
+
 // Other kinds of frames, and headers that no receiver takes.
-TEST_F(Translate, BrokenAndStrangeFramesAreLeftAlone) {
+TEST_F(PacketTranslate, BrokenAndStrangeFramesAreLeftAlone) {
   for (const Family& family : kFamilies) {
     Start(WAGGLE_FORWARDING_REDIRECT);
+    // A Service of IPv4, in either case.
+    AddTalk(kFamilies[0], kTcp, {}, {kFamilies[0].Pod(1, 12), 8080}, family.v6 ? 1 : 2);
     const Talk talk = AddTalk(family, kTcp, {family.Pod(1, 11), 40000}, {family.Pod(1, 12), 8080});
     const Bytes good = Build(talk.Ask(kSyn));
     const auto with = [&](size_t at, uint8_t value) {
@@ -305,7 +312,17 @@ TEST_F(Translate, BrokenAndStrangeFramesAreLeftAlone) {
         {"TCP header of 16 bytes", with(Parse(good)->l4 + 12, 0x40)},
         {"TCP header longer than the packet", with(Parse(good)->l4 + 12, 0x60)},
     };
-    if (!family.v6) {
+    if (family.v6) {
+      for (const size_t at : {22u, 38u}) {
+        Bytes mapped = good;
+        PutMapped(mapped, at, at == 22 ? kFamilies[0].Pod(1, 11) : kFamilies[0].Service(1));
+        frames.push_back({"v4-mapped address", mapped});
+      }
+      Bytes mapped = good;
+      PutMapped(mapped, 22, kFamilies[0].Pod(1, 11));
+      PutMapped(mapped, 38, kFamilies[0].Service(1));
+      frames.push_back({"two v4-mapped addresses", mapped});
+    } else {
       frames.push_back({"IPv4 header of 16 bytes", with(14, 0x44)});
       frames.push_back({"IPv4 header longer than the packet", with(14, 0x4f)});
       frames.push_back({"total length shorter than the header", with(17, 19)});
@@ -315,6 +332,79 @@ TEST_F(Translate, BrokenAndStrangeFramesAreLeftAlone) {
       const Result got = Expect(kUnspec, {}, {Program::kPodIn, host().pod1}, frame);
       EXPECT_EQ(Difference(frame, got.bytes), "");
     }
+  }
+}
+
+// Later fragments have no ports: they go where the first one went.
+TEST_F(PacketTranslate, Fragments) {
+  for (const uint32_t forwarding : {WAGGLE_FORWARDING_STACK, WAGGLE_FORWARDING_REDIRECT}) {
+    for (const Family& family : kFamilies) {
+      for (const uint8_t protocol : {kTcp, kUdp}) {
+        SCOPED_TRACE(Kind(family, protocol, forwarding));
+        Start(forwarding);
+        const Talk talk =
+            AddTalk(family, protocol, {family.Pod(1, 11), 40000}, {family.Pod(1, 12), 8080});
+        const bool redirect = forwarding == WAGGLE_FORWARDING_REDIRECT;
+        const int verdict = redirect ? kRedirect : kUnspec;
+        const auto in_pieces = [](Packet packet, uint32_t id) {
+          packet.payload = Filled(3001);
+          return BuildFragments(packet, 1200, id);
+        };
+        const auto expect = [&](const Arrival& arrival, const std::vector<Bytes>& sent,
+                                const std::vector<Bytes>& expected) {
+          ASSERT_EQ(sent.size(), expected.size());
+          for (size_t i = 0; i < sent.size(); ++i) {
+            const Result got =
+                Expect(verdict,
+                       Entry(talk.Forward()) ? std::vector<uint32_t>{}
+                                             : std::vector<uint32_t>{WAGGLE_REASON_FLOW_TRANSLATED},
+                       arrival, sent[i]);
+            EXPECT_EQ(Difference(expected[i], got.bytes), "");
+          }
+        };
+        const Arrival ask{Program::kPodIn, host().pod1};
+        const Arrival answer = redirect ? Arrival{Program::kPodIn, host().pod2}
+                                        : Arrival{Program::kPodOut, host().pod1};
+        expect(ask, in_pieces(talk.Ask(kSyn), 0x00abcdef), in_pieces(talk.Asked(kSyn), 0x00abcdef));
+        expect(answer, in_pieces(talk.Answer(kSyn | kAck), 0x12345678),
+               in_pieces(talk.Answered(kSyn | kAck), 0x12345678));
+        // The same number from the other side, or of another datagram, is another one.
+        expect(ask, in_pieces(talk.Ask(kAck), 0x12345678), in_pieces(talk.Asked(kAck), 0x12345678));
+
+        // Without its first one nobody knows whose it is.
+        for (const Arrival& arrival : {ask, answer}) {
+          const std::vector<Bytes> lost = in_pieces(talk.Ask(), 99);
+          for (size_t i = 1; i < lost.size(); ++i) {
+            EXPECT_EQ(Expect(kUnspec, {WAGGLE_REASON_FRAGMENT_UNKNOWN}, arrival, lost[i]).bytes,
+                      lost[i]);
+          }
+        }
+        // Somebody else's are left alone.
+        Packet other = talk.Ask();
+        other.dst_port = 81;
+        for (const Bytes& fragment : in_pieces(other, 100))
+          EXPECT_EQ(Expect(kUnspec, {}, ask, fragment).bytes, fragment);
+      }
+    }
+  }
+}
+
+// TRAPS 2, for the fragments' ports.
+TEST_F(PacketTranslate, FragmentsWhoseTagDoesNotFit) {
+  for (const Family& family : kFamilies) {
+    SCOPED_TRACE(family.name);
+    Start(WAGGLE_FORWARDING_STACK);
+    const Talk talk = AddTalk(family, kUdp, {family.Pod(1, 11), 40000}, {family.Pod(1, 12), 8080});
+    Packet packet = talk.Ask();
+    packet.payload = Filled(100);
+    const std::vector<Bytes> fragments = BuildFragments(packet, 48, 7);
+    Send(Program::kPodIn, host().pod1, fragments[0]);
+    SpoilFragments();
+    model_.fragments.clear();
+    EXPECT_EQ(Expect(kUnspec, {WAGGLE_REASON_FRAGMENT_UNKNOWN}, {Program::kPodIn, host().pod1},
+                     fragments[1])
+                  .bytes,
+              fragments[1]);
   }
 }
 

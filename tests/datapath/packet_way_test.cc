@@ -355,5 +355,54 @@ TEST_F(PacketWay, HopsAreCountedOnlyToOtherNodes) {
   }
 }
 
+// What was translated at its socket takes the short way, unchanged but for its hops.
+TEST_F(PacketWay, FlowsOfTranslatedSockets) {
+  for (const Family& family : kFamilies) {
+    for (const uint8_t protocol : {kTcp, kUdp}) {
+      for (const bool remote : {false, true}) {
+        SCOPED_TRACE(Kind(family, protocol) + (remote ? " remote" : ""));
+        Start(WAGGLE_FORWARDING_REDIRECT);
+        const net::Endpoint client{family.Pod(1, 11), 40000},
+            backend{remote ? family.Pod(2, 5) : family.Pod(1, 12), 8080};
+        const Talk talk{protocol, client, backend, backend, client};
+        Flow forward;
+        forward.forward = true;
+        forward.flags = WAGGLE_FLOW_SOCKET | WAGGLE_FLOW_REDIRECT;
+        forward.new_src = client;
+        forward.new_dst = backend;
+        forward.ifindex = host().pod1;
+        forward.way = {remote ? uint8_t{WAGGLE_WAY_NEIGH} : uint8_t{WAGGLE_WAY_PEER},
+                       remote ? host().eth0 : host().pod2, 1500};
+        forward.isn = Talk::kClientIsn;
+        Flow reply = forward;
+        reply.forward = false;
+        reply.isn.reset();
+        std::swap(reply.new_src, reply.new_dst);
+        reply.way = {WAGGLE_WAY_PEER, host().pod1, 1500};
+        PutFlow(talk.Forward(), forward);
+        PutFlow(talk.Reply(), reply);
+
+        const Arrival answer =
+            remote ? Arrival{Program::kNetIn, host().eth0} : Arrival{Program::kPodIn, host().pod2};
+        for (const uint8_t flags : {kSyn, uint8_t{kAck}, uint8_t{kAck | kPsh}}) {
+          const Result asked =
+              Expect(kRedirect, {}, {Program::kPodIn, host().pod1}, Build(talk.Ask(flags)));
+          Packet expected = talk.Ask(flags);
+          if (remote) --expected.ttl;
+          EXPECT_EQ(Difference(Build(expected), asked.bytes), "");
+          const Bytes back = Build(talk.Answer(static_cast<uint8_t>(flags | kAck)));
+          EXPECT_EQ(Expect(kRedirect, {}, answer, back).bytes, back);
+          EXPECT_EQ(Expect(kUnspec, {}, {Program::kPodOut, host().pod1}, back).bytes, back);
+        }
+        EXPECT_TRUE(Established(talk.Forward()));
+        // Answers from elsewhere, and from the bridge, are nobody's business.
+        const Bytes foreign = Build(talk.Answer());
+        EXPECT_EQ(Expect(kUnspec, {}, {Program::kPodIn, host().pod5}, foreign).bytes, foreign);
+        EXPECT_EQ(Expect(kUnspec, {}, {Program::kPodIn, host().pod3}, foreign).bytes, foreign);
+      }
+    }
+  }
+}
+
 }  // namespace
 }  // namespace waggle::packet
