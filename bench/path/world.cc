@@ -18,9 +18,11 @@ using net::Family;
 
 constexpr uint16_t kServerPort = 8080;
 constexpr uint16_t kServicePort = 80;
-// Ports of one parity in 10000–60999, which connect() takes first.
+// Ports of one parity in 10000-60999, which connect() takes first.
 constexpr uint64_t kMaxConnections = 25'000;
-const lab::Addresses kVethClient = {"10.200.0.1", "fd00:200::1"};
+// Source addresses of each client; more would fill the neighbour table, which all
+// namespaces of a machine share.
+constexpr int kSources = 16;
 const lab::Addresses kVethServer = {"10.200.0.2", "fd00:200::2"};
 
 std::string Self() {
@@ -33,6 +35,15 @@ lab::Process StartPeer(const lab::Place& place, const lab::Argv& arguments) {
   lab::Process process(place.surroundings(), argv, lab::Process::Output::kToPipe);
   if (process.ReadLine() != "ready") Fail("a peer does not start: " + process.Err());
   return process;
+}
+
+// Source address `number` of the client pod of node `node`, and the prefix of all of them.
+lab::Addresses Source(int node, int number) {
+  return {absl::StrCat("10.244.", node, ".", 128 + number),
+          absl::StrCat("fd00:244:", node, "::1:", absl::Hex(number))};
+}
+lab::Addresses Sources(int node) {
+  return {absl::StrCat("10.244.", node, ".128/25"), absl::StrCat("fd00:244:", node, "::1:0/112")};
 }
 
 // Service `number` of those that nobody asks.
@@ -101,6 +112,7 @@ struct World::Site {
   std::map<std::string, lab::Process> servers;  // by "tcp4" and so on
   std::optional<lab::Process> client;
   std::unique_ptr<lab::Agent> agent;
+  int source = 0;  // of the client's new connections
 
   std::vector<std::string> Targets(Family family) const {
     switch (variant.way) {
@@ -164,13 +176,36 @@ void World::Furnish(Site& site) {
   for (const lab::Addresses& one : site.endpoints)
     site.web.endpoints.push_back({one, site.node.name(), true});
 
-  if (site.variant.way == Way::kVeth) {
+  const bool veth = site.variant.way == Way::kVeth;
+  if (veth) {
     client.Ip(absl::StrCat("link add direct0 type veth peer name direct0 netns ", server.name(),
-                           "\naddress add ", kVethClient.v4, "/24 dev direct0\naddress add ",
-                           kVethClient.v6, "/64 dev direct0 nodad\nlink set direct0 up\n"));
-    server.Ip(absl::StrCat("address add ", kVethServer.v4, "/24 dev direct0\naddress add ",
-                           kVethServer.v6, "/64 dev direct0 nodad\nlink set direct0 up\n"));
+                           "\nlink set direct0 up\n"));
+    server.Ip(absl::StrCat("address add ", kVethServer.v4, "/32 dev direct0\naddress add ",
+                           kVethServer.v6, "/128 dev direct0 nodad\nlink set direct0 up\n"));
   }
+  for (int i = 0; i < kSources; ++i) {
+    const lab::Addresses source = Source(number, i);
+    const char* device = veth ? "direct0" : "eth0";
+    client.Ip(absl::StrCat("address add ", source.v4, "/32 dev ", device, "\naddress add ",
+                           source.v6, "/128 dev ", device, " nodad\n"));
+  }
+  const std::string device = veth ? "direct0" : client.host_device();
+  const lab::Place& back = veth ? static_cast<const lab::Place&>(server) : site.node;
+  back.Ip(absl::StrCat("route add ", Sources(number).v4, " dev ", device, "\nroute add ",
+                       Sources(number).v6, " dev ", device, "\n"));
+  for (const Family family : {Family::kIpv4, Family::kIpv6})
+    TakeSource(site, family);
+}
+
+// Connections of a measurement have addresses and ports that no recent one had: one client
+// that connects as fast as this would else soon meet its own closed connections, in
+// conntrack and in Waggle, which clients as they are do not.
+void World::TakeSource(Site& site, Family family) {
+  const std::string source = Source(site.node.number(), site.source++ % kSources).Of(family);
+  std::string route =
+      family == Family::kIpv4 ? "default via 169.254.1.1 dev eth0" : "default via fe80::1 dev eth0";
+  if (site.variant.way == Way::kVeth) route = kVethServer.Of(family) + " dev direct0";
+  site.client_pod->Ip(absl::StrCat("route replace ", route, " src ", source, "\n"));
 }
 
 void World::StartPeers(Site& site) {
@@ -234,6 +269,7 @@ Outcome World::Measure(const Variant& variant, const Kind& kind, const Slice& sl
                 slice.duration_ns,
                 slice.warmup_ns,
                 MakesNew(kind.op) ? kMaxConnections : UINT64_MAX};
+  if (MakesNew(kind.op)) TakeSource(site, kind.family);
   site.client->WriteLine(nlohmann::json(job).dump());
   const std::optional<std::string> line = site.client->ReadLine(
       std::chrono::milliseconds((slice.duration_ns + slice.warmup_ns) / 1'000'000) +

@@ -4,7 +4,8 @@
 // on another's way, and nothing is put in or taken out between measurements.
 //
 // Pods are routed, as Calico has them. The server pod has several addresses, each an
-// endpoint of the Service. What cannot be built ends the process with a message.
+// endpoint of the Service; the client pod has several, which new connections use by turns. What
+// cannot be built ends the process with a message.
 #ifndef WAGGLE_BENCH_PATH_WORLD_H_
 #define WAGGLE_BENCH_PATH_WORLD_H_
 
@@ -69,6 +70,7 @@ class World {
 
   Site& At(const Variant& variant) { return *sites_.at(variant.name); }
   void Furnish(Site& site);
+  void TakeSource(Site& site, net::Family family);
   void StartPeers(Site& site);
   void InstallRules(const Site& site) const;
   void StartAgent(Site& site);
