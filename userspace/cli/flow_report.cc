@@ -5,6 +5,7 @@
 #include <tuple>
 
 #include "maps/text_table.h"
+#include "userspace/cli/status_facts.h"
 #include "userspace/cli/status_report.h"
 
 namespace waggle::cli {
@@ -85,10 +86,6 @@ maps::TableRow RowOf(const maps::Flow& flow, const FlowNames& names, bool wide) 
   }
   row.push_back(ServiceText(flow, names, wide));
   return row;
-}
-
-double Seconds(uint64_t nanoseconds) {
-  return static_cast<double>(nanoseconds / 1'000'000) / 1e3;
 }
 
 Json DeviceJson(uint32_t ifindex, const FlowNames& names) {

@@ -1,9 +1,10 @@
 #include "userspace/cli/status_facts.h"
 
 #include <algorithm>
-#include <cstdio>
 #include <cstring>
 #include <utility>
+
+#include "absl/strings/numbers.h"
 
 namespace waggle::cli {
 namespace {
@@ -80,6 +81,11 @@ std::string NameIn(const std::string& target) {
 
 }  // namespace
 
+double Seconds(uint64_t nanoseconds) {
+  const uint64_t milliseconds = nanoseconds / 1'000'000;
+  return static_cast<double>(milliseconds) / 1e3;
+}
+
 const std::vector<ReasonInfo>& Reasons() {
   static const auto* const reasons = new std::vector<ReasonInfo>{
 #define WAGGLE_REASON(identifier, label, class_, text) {label, k##class_, text},
@@ -137,8 +143,12 @@ bool HasPacketPath(const std::optional<waggle_settings>& settings) {
 }
 
 uint32_t DeviceOf(const loader::Attachment& attachment) {
+  constexpr std::string_view kDevice = "device ";
+  if (!attachment.target.starts_with(kDevice)) return 0;
+  const std::string number = attachment.target.substr(
+      kDevice.size(), attachment.target.find(' ', kDevice.size()) - kDevice.size());
   uint32_t ifindex = 0;
-  return std::sscanf(attachment.target.c_str(), "device %u", &ifindex) == 1 ? ifindex : 0;
+  return absl::SimpleAtoi(number, &ifindex) ? ifindex : 0;
 }
 
 std::vector<DeviceFacts> DevicesOf(const maps::Devices& devices,

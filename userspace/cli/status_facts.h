@@ -16,6 +16,9 @@
 
 namespace waggle::cli {
 
+// For JSON: to the millisecond, rounded down.
+double Seconds(uint64_t nanoseconds);
+
 struct ReasonInfo {
   std::string_view label;   // "no-endpoints"
   std::string_view effect;  // "refused"

@@ -10,10 +10,6 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-double Seconds(uint64_t nanoseconds) {
-  return static_cast<double>(nanoseconds / 1'000'000) / 1e3;
-}
-
 Json AgentJson(const waggle_agent& agent, const AgentHealth& health) {
   return {{"state", health.state},
           {"alive", health.alive},
