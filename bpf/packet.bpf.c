@@ -12,6 +12,7 @@
 
 #include "config.bpf.h"
 #include "create_flow.bpf.h"
+#include "neighbor.bpf.h"
 #include "refuse.bpf.h"
 #include "route.bpf.h"
 #include "udp_flow.bpf.h"
@@ -71,6 +72,8 @@ static __always_inline void current_way(struct __sk_buff *skb, struct work *w,
 	w->j.from = routed_from(skb->ifindex);
 	w->j.learned = w->way.how == WAGGLE_WAY_PEER ? w->way.device : 0;
 	waggle_route(skb);
+	if (flow->kind == WAGGLE_FLOW_FORWARD && w->j.from != skb->ifindex)
+		note_neighbor(skb, w, w->j.from);
 	if (flow->kind == WAGGLE_FLOW_REPLY) {
 		/* The client is where its packets came from, whatever the routes say by now. */
 		w->way.how = WAGGLE_WAY_PEER;
@@ -255,6 +258,8 @@ static __always_inline void choose_way(struct __sk_buff *skb, struct work *w)
 			n->flow.flags |= WAGGLE_FLOW_REDIRECT;
 			n->flow.way = w->way;
 			n->flow.routed_ns = n->now_ns;
+			if (w->j.from != skb->ifindex)
+				note_neighbor(skb, w, w->j.from);
 			return;
 		}
 	}
@@ -701,6 +706,15 @@ static __always_inline int on_reply(struct __sk_buff *skb, struct work *w, struc
 	return waggle_forward(skb);
 }
 
+static __always_inline int on_solicitation(struct __sk_buff *skb)
+{
+	struct waggle_settings *row = read_settings();
+
+	if (!row || row->forwarding != WAGGLE_FORWARDING_REDIRECT)
+		return TC_ACT_UNSPEC;
+	return waggle_answer_solicitation(skb);
+}
+
 /* What every program does. `hook` and `l2` (bytes before the IP header) are constants. */
 static __always_inline int on_packet(struct __sk_buff *skb, enum hook hook, __u32 l2)
 {
@@ -714,6 +728,8 @@ static __always_inline int on_packet(struct __sk_buff *skb, enum hook hook, __u3
 	p = &w->p;
 	w->now_ns = bpf_ktime_get_ns();
 	w->moved = 0;
+	if (hook == HOOK_POD_IN && p->protocol == IPPROTO_ICMPV6 && p->icmp_type == ND_SOLICITATION)
+		return on_solicitation(skb);
 	if (p->protocol != IPPROTO_TCP && p->protocol != IPPROTO_UDP)
 		return is_icmp_error(p) ? waggle_on_icmp_error(skb, hook) : TC_ACT_UNSPEC;
 	if (p->fragment && track_fragment(p)) {
