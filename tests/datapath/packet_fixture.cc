@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
+#include <set>
 #include <sstream>
 
 #include "packet_tagged.skel.h"
@@ -121,8 +122,8 @@ Datapath::Datapath(const TableSizes& sizes)
                                  .udp_flows = 64,
                                  .flows = sizes.flows,
                                  .half_open = sizes.half_open});
-  const std::map<std::string, bool> wanted = {
-      {"waggle_pod_in", true}, {"waggle_pod_out", true}, {"waggle_net_in", true}};
+  const std::set<std::string> wanted = {"waggle_pod_in", "waggle_pod_out", "waggle_net_in",
+                                        "waggle_net_l3"};
   bpf_program* program = nullptr;
   bpf_object__for_each_program(program, skeleton->obj) {
     bpf_program__set_autoload(program, wanted.count(bpf_program__name(program)) != 0);
@@ -152,6 +153,10 @@ int Datapath::Map(const char* name) const {
   const int fd = bpf_object__find_map_fd_by_name(programs_->waggle->obj, name);
   if (fd < 0) Fail(std::string("no map ") + name);
   return fd;
+}
+
+int Datapath::ProgramFd(const char* name) const {
+  return bpf_program__fd(bpf_object__find_program_by_name(programs_->waggle->obj, name));
 }
 
 bool Datapath::CanRun(const Bytes& frame) {

@@ -45,7 +45,9 @@ class Host {
   std::map<uint32_t, waggle_device> devices;
   std::vector<Route> routes;
 
-  // Network namespaces of the pods, by their host's device.
+  // Network namespaces of the pods, by their host's device. A pod's own device is eth0; the
+  // last bytes of MACs are the last of its address: 02:00:00:00:00:11 is that of pod1,
+  // 02:00:00:01:00:11 its peer's.
   int NetnsOf(uint32_t ifindex) const { return netns_.at(ifindex).get(); }
   // Lines for `ip -batch`; must succeed.
   void Ip(const std::string& lines) const;
@@ -133,6 +135,7 @@ class Datapath {
   // Runs a program on a frame. With arrival.tagged the tag stands beside the frame.
   Result Run(const Arrival& arrival, const Bytes& frame) const;
   int Map(const char* name) const;
+  int ProgramFd(const char* name) const;
   std::map<uint32_t, uint64_t> Reasons() const;  // those that are not 0
   const TableSizes& sizes() const { return sizes_; }
 

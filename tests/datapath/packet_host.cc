@@ -137,17 +137,15 @@ uint32_t Host::AddPod(const std::string& device, const std::string& address4,
   Enter(home_.get());
   SetNetnsId(netns.get(), netns_id);  // before the kernel chooses one
   const std::string path = "/proc/" + Text(getpid()) + "/fd/" + Text(netns.get());
-  Ip("link add " + device + " type veth peer name eth0 netns " + path + "\nlink set " + device +
-     " up\n" + (bridge ? "link set " + device + " master br0\n" : ""));
+  const std::string mac = ":00:" + Text(netns_id) + " ";
+  Ip("link add " + device + " address 02:00:00:00" + mac + "type veth peer name eth0 address " +
+     "02:00:00:01" + mac + "netns " + path + "\nlink set " + device + " up\n" +
+     (bridge ? "link set " + device + " master br0\n" : ""));
   Enter(netns.get());
   // What a pod's own sockets send goes to a MAC that nobody has: they stay as they are.
-  Ip("link set eth0 up\n"
-     "address add " +
-     address4 +
-     "/32 dev eth0\n"
-     "address add " +
-     address6 +
-     "/128 dev eth0 nodad\n"
+  const std::string v4 = "address add " + address4 + "/32 dev eth0\n";
+  const std::string v6 = "address add " + address6 + "/128 dev eth0 nodad\n";
+  Ip("link set eth0 up\n" + v4 + v6 +
      "route add default via 169.254.1.1 dev eth0 onlink\n"
      "neighbour add 169.254.1.1 lladdr 02:00:00:00:99:99 dev eth0\n"
      "route add ::/0 via fe80::1 dev eth0\n"
@@ -171,7 +169,7 @@ Host::Host() {
   Ip("link set lo up\n"
      "link add br0 type bridge mcast_snooping 0\n"
      "link set br0 address 02:00:00:00:0b:01 up\n"
-     "link add eth0 type veth peer name fabric0\n"
+     "link add eth0 address 02:00:00:00:0e:01 type veth peer name fabric0\n"
      "link add vx0 mtu 1450 type veth peer name fabric1\n"
      "link add other0 type veth peer name fabric2\n"
      "link set eth0 up\nlink set fabric0 up\n"
