@@ -33,7 +33,7 @@ constexpr int64_t kMillisecond = 1'000'000;
 
 struct Options {
   int rounds = 40;
-  int slice_ms = 200;
+  int slice_ms = 100;
   int warmup_ms = 10;
   std::vector<std::string> ops = {"tcp-connect", "tcp-open"};
   std::vector<std::string> families = {"v4"};

@@ -43,7 +43,13 @@ bool Pin(pid_t pid, int cpu) {
   return sched_setaffinity(pid, sizeof(set), &set) == 0;
 }
 
+// The difference on a machine that does other things is great: two ways that are the same
+// measure the same to 1.5 %, and to 40 % with ordinary priority.
 void TakePriority() {
+  sched_param lowest{};
+  lowest.sched_priority = 1;
+  if (sched_setscheduler(0, SCHED_FIFO, &lowest) == 0) return;
+  // Refused where a cgroup has no share of real time.
   if (setpriority(PRIO_PROCESS, 0, -20) != 0) std::perror("path_bench: setpriority");
 }
 

@@ -2,9 +2,9 @@
 // byte, and a client that counts how often it gets one. Both are path_bench itself,
 // started in a pod; all variants are measured with the same loops.
 //
-// Client and server are single-threaded, use blocking sockets, and are pinned, with the
-// highest priority that an ordinary process can have: other work on the machine shall
-// disturb all variants little, and alike.
+// Client and server are single-threaded, use blocking sockets, and are pinned, with
+// real-time priority where the system allows it: other work on the machine shall disturb
+// them little, and waits for the short time of a measurement.
 #ifndef WAGGLE_BENCH_PATH_PEER_H_
 #define WAGGLE_BENCH_PATH_PEER_H_
 
