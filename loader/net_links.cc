@@ -2,13 +2,11 @@
 
 #include <bpf/bpf.h>
 #include <dirent.h>
-#include <linux/bpf.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
-#include <iterator>
 #include <memory>
 #include <optional>
 #include <utility>
@@ -26,7 +24,6 @@ namespace {
 // Before all others there (BPF_F_BEFORE without a neighbour): one that ends the chain must
 // not keep packets of Services from us.
 constexpr uint32_t kFirst = 1u << 3;
-constexpr int kUnspec = -1;  // TC_ACT_UNSPEC: the next program decides
 
 std::string Folder(std::string_view pin_path) {
   return maps::PinOf(pin_path, maps::kLinkFolder);
@@ -85,38 +82,26 @@ absl::Status RemoveMarkers(const std::string& path) {
   return RemoveMarker(path);
 }
 
-// One that others use stays.
-absl::Status RemoveOwnQdisc(uint32_t ifindex) {
-  absl::Status status = RemoveEmptyClsact(ifindex);
-  return absl::IsFailedPrecondition(status) ? absl::OkStatus() : OkIfGone(std::move(status));
-}
-
-// Both filters, the clsact if it is ours, and the folder that says so.
+// Both filters, the clsact if it is ours and nobody else's filter is there, and the folder that
+// says so.
 absl::Status RemoveClsact(uint32_t ifindex, const std::string& path) {
-  bool found = false;
   for (const TcHook hook : {TcHook::kIngress, TcHook::kEgress}) {
-    const absl::Status status = RemoveFilter(ifindex, hook);
-    found |= status.ok();
-    if (absl::Status failed = OkIfGone(status); !failed.ok()) return failed;
+    absl::Status status = OkIfGone(RemoveFilter(ifindex, hook));
+    if (!status.ok()) return status;
   }
-  // Where none of our filters was, another device has the index by now.
-  if (found && access(MadePath(path).c_str(), F_OK) == 0) {
-    if (absl::Status status = RemoveOwnQdisc(ifindex); !status.ok()) return status;
+  if (access(MadePath(path).c_str(), F_OK) == 0) {
+    absl::Status status = RemoveEmptyClsact(ifindex);
+    if (!status.ok() && !absl::IsFailedPrecondition(status) && !absl::IsNotFound(status)) {
+      return status;
+    }
   }
   return RemoveMarkers(path);
 }
 
-// A program that leaves every packet to the next.
-absl::StatusOr<os::UniqueFd> LoadPass() {
-  bpf_insn code[2] = {};
-  code[0].code = BPF_ALU64 | BPF_MOV | BPF_K;
-  code[0].dst_reg = BPF_REG_0;
-  code[0].imm = kUnspec;
-  code[1].code = BPF_JMP | BPF_EXIT;
-  os::UniqueFd program(bpf_prog_load(BPF_PROG_TYPE_SCHED_CLS, "waggle_pass", "Dual BSD/GPL", code,
-                                     std::size(code), nullptr));
-  if (!program) return os::ErrnoStatus(errno, "load a program that does nothing");
-  return program;
+absl::StatusOr<bool> HasFilter(uint32_t ifindex, TcHook hook) {
+  const absl::StatusOr<std::vector<TcFilter>> filters = ListFilters(ifindex, hook);
+  if (!filters.ok()) return filters.status();
+  return std::any_of(filters->begin(), filters->end(), IsOurs);
 }
 
 // The pinned link, if it is attached to this device now. One that is not (its device went, or
@@ -181,9 +166,9 @@ absl::StatusOr<NetLinks> NetLinks::Open(std::string_view pin_path, waggle_tc_att
                                         waggle_tc_attach previous) {
   NetLinks links(pin_path, attach);
   if (previous == WAGGLE_TC_NONE || previous == attach) return links;
-  absl::StatusOr<os::UniqueFd> pass = LoadPass();
-  if (!pass.ok()) return pass.status();
-  links.pass_ = *std::move(pass);
+  absl::StatusOr<TcExchange> exchange = TcExchange::Open(previous);
+  if (!exchange.ok()) return exchange.status();
+  links.exchange_ = *std::move(exchange);
   return links;
 }
 
@@ -196,8 +181,14 @@ absl::Status NetLinks::SetLink(uint32_t ifindex, TcHook hook, int program_fd) {
   const std::string path = LinkPath(pin_path_, ifindex, hook);
   absl::StatusOr<os::UniqueFd> link = AdoptLink(ifindex, hook, path);
   if (!link.ok()) return link.status();
-  const bool switching = static_cast<bool>(pass_);
-  const int first = switching ? pass_.get() : program_fd;
+  int first = program_fd;
+  const absl::StatusOr<bool> filter = exchange_ ? HasFilter(ifindex, hook) : false;
+  if (!filter.ok()) return filter.status();
+  if (*filter) {
+    const absl::StatusOr<int> stand_in = exchange_->Link(program_fd);
+    if (!stand_in.ok()) return stand_in.status();
+    first = *stand_in;
+  }
   // ENOLINK when the device went between the two calls.
   if (*link && bpf_link_update(link->get(), first, nullptr) != 0) {
     if (absl::Status status = OkIfGone(RemoveLink(path, LinkKind::kTcx)); !status.ok()) {
@@ -209,11 +200,7 @@ absl::Status NetLinks::SetLink(uint32_t ifindex, TcHook hook, int program_fd) {
     link = MakeLink(ifindex, hook, first, path);
     if (!link.ok()) return link.status();
   }
-  if (!switching) return absl::OkStatus();
-  if (absl::Status status = OkIfGone(RemoveFilter(ifindex, hook)); !status.ok()) return status;
-  if (bpf_link_update(link->get(), program_fd, nullptr) != 0) {
-    return os::ErrnoStatus(errno, absl::StrCat("update link ", path));
-  }
+  if (*filter) exchanged_.push_back({ifindex, hook, program_fd});
   return absl::OkStatus();
 }
 
@@ -223,35 +210,59 @@ absl::Status NetLinks::SetFilter(uint32_t ifindex, TcHook hook, int program_fd) 
     return os::ErrnoStatus(errno, absl::StrCat("make folder ", marker));
   }
   bool made = false;
-  absl::Status status = EnsureClsact(ifindex, &made);
+  if (absl::Status status = EnsureClsact(ifindex, &made); !status.ok()) return status;
   if (made && mkdir(MadePath(marker).c_str(), 0700) != 0 && errno != EEXIST) {
-    status = os::ErrnoStatus(errno, absl::StrCat("make folder ", MadePath(marker)));
+    return os::ErrnoStatus(errno, absl::StrCat("make folder ", MadePath(marker)));
   }
-  if (status.ok() && pass_) {
-    const absl::StatusOr<os::UniqueFd> link =
-        AdoptLink(ifindex, hook, LinkPath(pin_path_, ifindex, hook));
-    if (!link.ok()) return link.status();
-    if (*link && bpf_link_update(link->get(), pass_.get(), nullptr) != 0) {
-      return os::ErrnoStatus(errno, absl::StrCat("update the link at device ", ifindex));
-    }
+  if (!exchange_) return PutFilter(ifindex, hook, program_fd);
+  const absl::StatusOr<os::UniqueFd> link =
+      AdoptLink(ifindex, hook, LinkPath(pin_path_, ifindex, hook));
+  if (!link.ok()) return link.status();
+  if (!*link) return PutFilter(ifindex, hook, program_fd);
+  const absl::StatusOr<int> stand_in = exchange_->Link(program_fd);
+  if (!stand_in.ok()) return stand_in.status();
+  if (bpf_link_update(link->get(), *stand_in, nullptr) != 0) {
+    return os::ErrnoStatus(errno, absl::StrCat("update the link at device ", ifindex));
   }
-  if (status.ok()) status = PutFilter(ifindex, hook, program_fd);
-  if (status.ok() && pass_) {
-    status = OkIfGone(RemoveLink(LinkPath(pin_path_, ifindex, hook), LinkKind::kTcx));
-  }
-  return status;
+  exchanged_.push_back({ifindex, hook, program_fd});
+  return absl::OkStatus();
 }
 
-absl::Status NetLinks::Settle(uint32_t ifindex) {
-  const std::string marker = ClsactPath(pin_path_, ifindex);
-  if (attach_ != WAGGLE_TC_TCX || !pass_ || access(marker.c_str(), F_OK) != 0) {
-    return absl::OkStatus();
+absl::Status NetLinks::Finish() {
+  if (!exchange_) return absl::OkStatus();
+  if (!exchanged_.empty()) {
+    exchange_->Wait();
+    for (const Exchanged& each : exchanged_) {
+      const absl::StatusOr<int> stand_in = exchange_->Filter(each.program_fd);
+      if (!stand_in.ok()) return stand_in.status();
+      // A device may have gone meanwhile.
+      absl::Status status = OkIfGone(PutFilter(each.ifindex, each.hook, *stand_in));
+      if (!status.ok()) return status;
+    }
+    if (absl::Status status = exchange_->Flip(); !status.ok()) return status;
+    for (const Exchanged& each : exchanged_) {
+      if (absl::Status status = OkIfGone(FinishOne(each)); !status.ok()) return status;
+    }
   }
-  if (access(MadePath(marker).c_str(), F_OK) == 0) {
-    absl::Status status = RemoveOwnQdisc(ifindex);
-    if (!status.ok()) return status;
+  exchanged_.clear();
+  exchange_.reset();
+  return absl::OkStatus();
+}
+
+// The old way is idle by now.
+absl::Status NetLinks::FinishOne(const Exchanged& each) {
+  const std::string path = LinkPath(pin_path_, each.ifindex, each.hook);
+  if (attach_ == WAGGLE_TC_CLSACT) {
+    absl::Status status = PutFilter(each.ifindex, each.hook, each.program_fd);
+    return status.ok() ? RemoveLink(path, LinkKind::kTcx) : status;
   }
-  return RemoveMarkers(marker);
+  absl::Status status = OkIfGone(RemoveFilter(each.ifindex, each.hook));
+  if (!status.ok()) return status;
+  const os::UniqueFd link(bpf_obj_get(path.c_str()));
+  if (link && bpf_link_update(link.get(), each.program_fd, nullptr) == 0) return status;
+  // ENOLINK: the device is gone.
+  if (errno == ENOLINK) return absl::NotFoundError("no device");
+  return os::ErrnoStatus(errno, absl::StrCat("update link ", path));
 }
 
 absl::Status NetLinks::Clear(uint32_t ifindex, TcHook hook) {
@@ -282,11 +293,7 @@ absl::Status NetLinks::Forget(uint32_t ifindex) {
 }
 
 absl::StatusOr<bool> NetLinks::InForce(uint32_t ifindex, TcHook hook) const {
-  if (attach_ == WAGGLE_TC_CLSACT) {
-    const absl::StatusOr<std::vector<TcFilter>> filters = ListFilters(ifindex, hook);
-    if (!filters.ok()) return filters.status();
-    return std::any_of(filters->begin(), filters->end(), IsOurs);
-  }
+  if (attach_ == WAGGLE_TC_CLSACT) return HasFilter(ifindex, hook);
   const os::UniqueFd link(bpf_obj_get(LinkPath(pin_path_, ifindex, hook).c_str()));
   if (!link) return false;
   const absl::StatusOr<LinkInfo> info = AskLink(link.get());

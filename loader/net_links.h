@@ -6,6 +6,7 @@
 #define WAGGLE_LOADER_NET_LINKS_H_
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -14,8 +15,8 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "bpf/abi.h"
+#include "loader/tc_exchange.h"
 #include "loader/tc_filters.h"
-#include "userspace/os/unique_fd.h"
 
 namespace waggle::loader {
 
@@ -41,19 +42,18 @@ absl::Status RemoveNetPin(const NetPin& pin);
 // Devices are those of the calling thread's network namespace.
 class NetLinks {
  public:
-  // `attach`: how. `previous`: how those before us did it, by the pins (NONE: nobody). While
-  // one way is exchanged for the other each packet meets our program once or, for some
-  // microseconds, not at all, but never twice: what is translated would be taken for a packet
-  // that has nothing to do with Services. Changes nothing yet.
+  // `attach`: how. `previous`: how those before us did it, by the pins (NONE: nobody). Where
+  // the two differ, what is there is exchanged (tc_exchange.h): in part by Set(), and at all
+  // devices together by Finish(). Changes nothing yet.
   static absl::StatusOr<NetLinks> Open(std::string_view pin_path, waggle_tc_attach attach,
                                        waggle_tc_attach previous);
 
   // Makes `program_fd` the program there; what is ours there gets it atomically. NotFound: no
   // such device.
   absl::Status Set(uint32_t ifindex, TcHook hook, int program_fd);
-  // After Set() of all hooks: where filters were exchanged for links, what they leave behind goes
-  // too.
-  absl::Status Settle(uint32_t ifindex);
+  // After Set() at all devices that there were at the start: the new way alone is in force. A
+  // clsact of ours stays: while it is taken away the kernel drops packets.
+  absl::Status Finish();
   // Takes what is ours from one hook. Nothing there: OK.
   absl::Status Clear(uint32_t ifindex, TcHook hook);
   // Takes everything of ours from the device, the clsact too if we made it and nobody else's
@@ -70,10 +70,18 @@ class NetLinks {
       : pin_path_(pin_path), attach_(attach) {}
   absl::Status SetLink(uint32_t ifindex, TcHook hook, int program_fd);
   absl::Status SetFilter(uint32_t ifindex, TcHook hook, int program_fd);
+  // What is attached in both ways.
+  struct Exchanged {
+    uint32_t ifindex;
+    TcHook hook;
+    int program_fd;
+  };
+  absl::Status FinishOne(const Exchanged& each);
 
   std::string pin_path_;
   waggle_tc_attach attach_;
-  os::UniqueFd pass_;  // a program that does nothing, where one way is exchanged for the other
+  std::optional<TcExchange> exchange_;  // until Finish()
+  std::vector<Exchanged> exchanged_;
 };
 
 }  // namespace waggle::loader

@@ -57,6 +57,7 @@ absl::Status PacketPath::Start(const PacketPrograms& programs, maps::DeviceTable
   for (const NetPin& pin : *pins)
     pinned_before_.insert(pin.ifindex);
   if (absl::Status status = Update(); !status.ok()) return status;
+  if (absl::Status status = links_->Finish(); !status.ok()) return status;
 
   // What the last agent left of devices that are gone, or have no role any more.
   const absl::StatusOr<maps::Devices> rows = table_->Read();
@@ -209,12 +210,12 @@ absl::Status PacketPath::Attach(uint32_t ifindex, const RoleDecision& decision,
     // Answers are translated before requests are.
     absl::Status status = links_->Set(ifindex, TcHook::kEgress, programs_.pod_out);
     if (status.ok()) status = links_->Set(ifindex, TcHook::kIngress, programs_.pod_in);
-    return status.ok() ? links_->Settle(ifindex) : status;
+    return status;
   }
   const int program = decision.row.layer3 != 0 ? programs_.net_l3 : programs_.net_in;
   absl::Status status = links_->Set(ifindex, TcHook::kIngress, program);
   if (status.ok()) status = links_->Clear(ifindex, TcHook::kEgress);
-  return status.ok() ? links_->Settle(ifindex) : status;
+  return status;
 }
 
 void PacketPath::LetGo(uint32_t ifindex) {

@@ -37,7 +37,7 @@ bool IsAt(int fd, const std::string& path) {
 
 }  // namespace
 
-absl::StatusOr<bool> TryLockPins(int fd, std::string_view pin_path) {
+absl::StatusOr<bool> TryLockPins(int fd, std::string_view pin_path, const FirstDeed& first) {
   const std::string path(pin_path);
   if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
     if (errno != EWOULDBLOCK) return os::ErrnoStatus(errno, absl::StrCat("lock ", path));
@@ -47,6 +47,9 @@ absl::StatusOr<bool> TryLockPins(int fd, std::string_view pin_path) {
                      "; stop it, or give another --pin-path"));
   }
   if (!IsAt(fd, path)) return false;
+  if (first) {
+    if (absl::Status status = first(); !status.ok()) return status;
+  }
   // A second lock that others can ask about without taking one themselves.
   struct flock sign {};
   sign.l_type = F_RDLCK;
@@ -57,14 +60,14 @@ absl::StatusOr<bool> TryLockPins(int fd, std::string_view pin_path) {
   return true;
 }
 
-absl::StatusOr<os::UniqueFd> LockPins(std::string_view pin_path) {
+absl::StatusOr<os::UniqueFd> LockPins(std::string_view pin_path, const FirstDeed& first) {
   const std::string path(pin_path);
   for (int tries = 0; tries < kTries; ++tries) {
     if (absl::Status status = MakeFolders(path); !status.ok()) return status;
     os::UniqueFd fd(open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
     if (!fd && errno == ENOENT) continue;
     if (!fd) return os::ErrnoStatus(errno, absl::StrCat("pin path ", path));
-    const absl::StatusOr<bool> locked = TryLockPins(fd.get(), path);
+    const absl::StatusOr<bool> locked = TryLockPins(fd.get(), path, first);
     if (!locked.ok()) return locked.status();
     if (*locked) return fd;
   }

@@ -86,6 +86,12 @@ absl::StatusOr<KernelView> ReadPins(std::string_view pin_path) {
     return view.maps.back();
   };
 
+  // Before the row: an agent says that it is starting before others can see its lock, so that a
+  // locked row is never the last one's.
+  const absl::StatusOr<bool> locked = PinsLocked(pin_path);
+  if (!locked.ok()) return locked.status();
+  view.locked = *locked;
+
   const uint32_t zero = 0;
   if (bpf_map_lookup_elem(fd_of("agent"), &zero, &view.agent) != 0) {
     return os::ErrnoStatus(errno, "read map agent");
@@ -94,9 +100,6 @@ absl::StatusOr<KernelView> ReadPins(std::string_view pin_path) {
   view.agent.version[WAGGLE_VERSION_LEN - 1] = '\0';
   view.now_boottime_ns = BoottimeNs();
   view.now_monotonic_ns = MonotonicNs();
-  const absl::StatusOr<bool> locked = PinsLocked(pin_path);
-  if (!locked.ok()) return locked.status();
-  view.locked = *locked;
 
   absl::StatusOr<std::vector<uint64_t>> stats = ReadStats(fd_of("stats"));
   if (!stats.ok()) return stats.status();

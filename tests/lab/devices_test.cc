@@ -314,7 +314,7 @@ TEST_P(AttachTest, WhatIsThereAtTheStart) {
   EXPECT_THAT(ids.out,
               HasSubstr(absl::StrCat("nsid ", Row(Index(a_.host_device()))->netns_id, " ")));
 
-  RunResult status = Waggle(node_, {"status", "--pin-path", node_.pin_path()});
+  RunResult status = Waggle(node_, {"status", "-o", "wide", "--pin-path", node_.pin_path()});
   for (const char* line : {"pod_in", "pod_out", "net_in", "net_l3"})
     EXPECT_THAT(status.out, HasSubstr(line));
   EXPECT_THAT(status.out, HasSubstr(absl::StrCat("device ", Index("tun7"), " (tun7)")));
@@ -380,7 +380,7 @@ TEST_P(AttachTest, ARenamedDeviceStaysCovered) {
   ExpectCovered("before", WAGGLE_ROLE_POD, way_.Pod());
   node_.Ip("link set before down\nlink set before name after\nlink set after up\n");
   ExpectCovered("after", WAGGLE_ROLE_POD, way_.Pod());
-  RunResult status = Waggle(node_, {"status", "--pin-path", node_.pin_path()});
+  RunResult status = Waggle(node_, {"status", "-o", "wide", "--pin-path", node_.pin_path()});
   EXPECT_THAT(status.out, AllOf(HasSubstr("(after)"), Not(HasSubstr("(before)"))));
 }
 
@@ -568,9 +568,6 @@ TEST_F(DevicesTest, OneWayIsExchangedForTheOther) {
     EXPECT_EQ(At("eth0"), way.Net());
     AddVeth(absl::StrCat("new", way.name, peers_));
     ExpectCovered(absl::StrCat("new", way.name, peers_ - 1), WAGGLE_ROLE_POD, way.Pod());
-    if (way.flag == kTcx.flag) {
-      EXPECT_THAT(node_.Run({"tc", "qdisc", "show"}).out, Not(HasSubstr("clsact")));
-    }
     agent_->Kill();
   }
   // A switch that a crash cut short: filters are there already, links still.
@@ -590,6 +587,49 @@ TEST_F(DevicesTest, OneWayIsExchangedForTheOther) {
   StartAgent({"--tc-attach", "clsact"});
   EXPECT_EQ(At(a_.host_device()), kClsact.Pod());
   EXPECT_EQ(At("eth0"), kClsact.Net());
+  // The other way, so that a clsact is left for cleanup to find.
+  agent_->Kill();
+  StartAgent({"--tc-attach", "tcx"});
+  EXPECT_EQ(At(a_.host_device()), kTcx.Pod());
+  EXPECT_EQ(agent_->Stop(), 0);
+  ExpectNothingLeft();
+  EXPECT_THAT(node_.Run({"tc", "qdisc", "show"}).out, Not(HasSubstr("clsact")));
+}
+
+// Open connections and new ones, that only the packet path translates. The clsact is there
+// before: while one is added or removed the kernel itself drops packets.
+TEST(DevicesTrafficTest, OneWayIsExchangedForTheOtherUnderTraffic) {
+  Cluster cluster;
+  cluster.Apply(cluster.web);
+  Argv hold = {"hold", "--connections", "5", "--interval-ms", "5"},
+       rate = {"rate", "--mode", "tcp", "--per-second", "200"};
+  for (net::Family family : kBothFamilies) {
+    const std::string web = Cluster::Frontend(cluster.web, family);
+    hold.insert(hold.end(), {"--tcp", web});
+    rate.insert(rate.end(), {"--to", web});
+  }
+  for (const std::string& device :
+       {std::string("eth0"), cluster.client.host_device(), cluster.b1.host_device()}) {
+    ASSERT_TRUE(cluster.node1.Run({"tc", "qdisc", "add", "dev", device, "clsact"}).ok());
+  }
+  cluster.StartAgent({.flags = {"--socket-lb", "off", "--tc-attach", "tcx"}});
+  Load holding(cluster.client, hold), asking(cluster.client, rate);
+  for (const char* way : {"clsact", "tcx", "tcx", "clsact", "clsact", "tcx"}) {
+    SCOPED_TRACE(way);
+    cluster.agent->Kill();
+    cluster.agent =
+        std::make_unique<Agent>(cluster.lab, cluster.node1,
+                                AgentOptions{.flags = {"--socket-lb", "off", "--tc-attach", way}});
+    cluster.agent->AwaitReady();
+    for (Load* load : {&holding, &asking}) {
+      uint64_t attempts = 0;
+      EXPECT_TRUE(WaitFor([&] {
+        Tally tally = load->Mark();
+        EXPECT_EQ(tally.ok, tally.attempts) << tally;
+        return (attempts += tally.attempts) >= 50;
+      }));
+    }
+  }
 }
 
 TEST_F(DevicesTest, AFeatureThatIsMissing) {

@@ -334,6 +334,49 @@ TEST_F(LoaderFaultsTest, UdpConversationsMoveToTheNewTable) {
     EXPECT_EQ(client->Must({"query " + web + " x"}).name(), name);
 }
 
+// The tables of the packet path change their sizes: open connections go on, with no socket
+// program to help.
+TEST_F(LoaderFaultsTest, EstablishedFlowsMoveToTheNewTable) {
+  const Argv off = {"--socket-lb", "off"};
+  cluster_.StartAgent({.flags = off});
+  Argv hold = {"hold", "--connections", "5", "--interval-ms", "10"};
+  for (Family family : kBothFamilies) {
+    const std::string web = Cluster::Frontend(cluster_.web, family);
+    hold.insert(hold.end(), {"--tcp", web, "--udp", web});
+  }
+  Load load(cluster_.client, hold);
+  auto all_well = [&] {
+    uint64_t attempts = 0;
+    EXPECT_TRUE(WaitFor([&] {
+      Tally tally = load.Mark();
+      EXPECT_EQ(tally.ok, tally.attempts) << tally;
+      return (attempts += tally.attempts) >= 200;
+    }));
+  };
+  auto entries = [&](const char* name) {
+    Fd map(bpf_obj_get(Pin(name).c_str()));
+    return maps::CountEntries(map.get()).value();
+  };
+  all_well();
+  EXPECT_TRUE(WaitFor([&] { return entries("flows") >= 40; })) << entries("flows");
+  for (const char* size : {"1000", "2000"}) {
+    SCOPED_TRACE(size);
+    const uint32_t before = InfoOf("flows").id;
+    const uint64_t held = entries("flows");
+    EXPECT_EQ(cluster_.agent->Stop(), 0);
+    Argv flags = off;
+    flags.insert(flags.end(), {"--max-flows", size, "--max-half-open", size});
+    Agent agent(cluster_.lab, cluster_.node1, {.flags = flags});
+    agent.AwaitReady();
+    EXPECT_NE(InfoOf("flows").id, before);
+    EXPECT_EQ(InfoOf("flows").max_entries, static_cast<uint32_t>(std::stoi(size)));
+    EXPECT_GE(entries("flows"), held);
+    EXPECT_THAT(agent.Log(), Not(HasSubstr("did not move")));
+    all_well();
+    EXPECT_EQ(agent.Stop(), 0);
+  }
+}
+
 TEST(UdpFlowsCopyTest, TheSecondCopyKeepsWhatIsNewer) {
   auto make = [](uint32_t entries) {
     return Fd(bpf_map_create(BPF_MAP_TYPE_LRU_HASH, "udp_flows", sizeof(waggle_udp_flow_key),

@@ -124,14 +124,12 @@ absl::Status Agent::Start(k8s::Source* source) {
   }
   // Its events wait in the queue; a path that is not there must not touch the pins.
   if (absl::Status status = source->Start(&queue_); !status.ok()) return status;
-  absl::StatusOr<os::UniqueFd> lock = loader::LockPins(options_.datapath.pin_path);
+  // Who asks from now on shall not take the last agent's word for this one's.
+  absl::StatusOr<os::UniqueFd> lock = loader::LockPins(options_.datapath.pin_path, [this] {
+    return maps::MarkAgent(options_.datapath.pin_path, WAGGLE_AGENT_STARTING);
+  });
   if (!lock.ok()) return lock.status();
   lock_ = *std::move(lock);
-  // At once: who asks meanwhile takes the last agent's word for this one's.
-  if (absl::Status status = maps::MarkAgent(options_.datapath.pin_path, WAGGLE_AGENT_STARTING);
-      !status.ok()) {
-    return status;
-  }
 
   absl::StatusOr<std::unique_ptr<loader::Datapath>> datapath =
       loader::Datapath::Load(options_.datapath);

@@ -12,6 +12,8 @@
 #include <string>
 #include <system_error>
 
+#include "maps/pins.h"
+
 namespace waggle::loader {
 namespace {
 
@@ -69,6 +71,26 @@ TEST_F(PinLockTest, TheLockOfARemovedFolderIsNone) {
 
   const os::UniqueFd second(open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   EXPECT_FALSE(TryLockPins(second.get(), path).ok());
+}
+
+// Whoever sees that the pins are taken sees what the new holder has written.
+TEST_F(PinLockTest, TheFirstDeedIsDoneBeforeOthersCanSee) {
+  const std::string path = folder_ + "/pins";
+  bool seen = true;
+  {
+    const auto lock = LockPins(path, [&] {
+      seen = maps::PinsLocked(path).value();
+      EXPECT_FALSE(LockPins(path).ok());
+      return absl::OkStatus();
+    });
+    ASSERT_TRUE(lock.ok()) << lock.status();
+    EXPECT_FALSE(seen);
+    EXPECT_TRUE(maps::PinsLocked(path).value());
+  }
+  const auto fails = LockPins(path, [] { return absl::InternalError("no deed"); });
+  EXPECT_EQ(fails.status(), absl::InternalError("no deed"));
+  EXPECT_FALSE(maps::PinsLocked(path).value());
+  EXPECT_TRUE(LockPins(path).ok());
 }
 
 }  // namespace
