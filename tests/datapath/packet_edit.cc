@@ -149,6 +149,28 @@ Bytes RefusalOf(const Bytes& frame, const View& view, Refusal refusal, uint32_t 
   return built;
 }
 
+Bytes AdvertisementFor(const Bytes& frame, const View& view, const net::Address& target,
+                       const Mac& mac) {
+  Packet answer;
+  std::copy_n(frame.begin() + 6, 6, answer.dst_mac.begin());
+  answer.src_mac = mac;
+  answer.src = target;
+  answer.dst = view.src;
+  answer.ttl = 255;
+  answer.protocol = kIcmpv6;
+  answer.icmp_type = 136;
+  answer.icmp_rest = 0x60000000;  // solicited, override
+  answer.payload = Bytes(target.bytes().begin(), target.bytes().end());
+  answer.payload.push_back(2);  // the target's link-layer address
+  answer.payload.push_back(1);
+  for (const uint8_t byte : mac)
+    answer.payload.push_back(byte);
+  Bytes built = Build(answer);
+  // Traffic class and flow label are the question's.
+  std::copy_n(frame.begin() + static_cast<ptrdiff_t>(view.l3), 4, built.begin() + kEthernetLength);
+  return built;
+}
+
 void DecrementTtl(Bytes& frame, const View& view) {
   if (view.v6) {
     --frame[view.l3 + 7];

@@ -18,6 +18,10 @@ void DecrementTtl(Bytes& frame, const View& view);
 enum class Refusal { kReset, kUnreachable, kTooBig };
 Bytes RefusalOf(const Bytes& frame, const View& view, Refusal refusal, uint32_t mtu = 0);
 
+// The answer to an IPv6 neighbour solicitation: `target` is at `mac`.
+Bytes AdvertisementFor(const Bytes& frame, const View& view, const net::Address& target,
+                       const Mac& mac);
+
 // As the header says. It must be there.
 size_t TcpHeaderLength(const Bytes& frame, const View& view);
 

@@ -259,7 +259,7 @@ void PacketTest::Start(uint32_t forwarding, const TableSizes& sizes) {
     }
   }
   if (!datapath_) datapath_ = loaded.emplace_back(std::make_unique<Datapath>(sizes)).get();
-  for (const char* name : {"frontends", "flows", "half_open", "fragments", "devices"})
+  for (const char* name : {"frontends", "flows", "half_open", "fragments", "devices", "neighbors"})
     Clear(name);
   const waggle_list none{};
   for (uint32_t slot = 0; slot < 1024; ++slot)
@@ -436,6 +436,26 @@ void PacketTest::Age(double seconds) {
       if (flow.routed_ns != 0) flow.routed_ns -= ns;
       Must(bpf_map_update_elem(map, &key, &flow, BPF_EXIST), name);
     }
+  }
+}
+
+void PacketTest::AgeNeighbors(double seconds) {
+  // The map is the programs' own and no part of the ABI: the time comes first.
+  struct Key {
+    uint8_t bytes[24];
+  };
+  struct Value {
+    uint64_t seen_ns;
+    uint8_t rest[8];
+  };
+  const int map = datapath_->Map("neighbors");
+  std::vector<std::pair<Key, Value>> all;
+  ForEach<Value, Key>(map, [&](const Key& key, const Value& value) {
+    all.push_back({key, value});
+  });
+  for (auto& [key, value] : all) {
+    value.seen_ns -= static_cast<uint64_t>(seconds * 1e9);
+    Must(bpf_map_update_elem(map, &key, &value, BPF_EXIST), "neighbors");
   }
 }
 

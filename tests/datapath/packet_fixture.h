@@ -187,6 +187,9 @@ class PacketTest : public ::testing::Test {
   // The tables in the kernel and in the model are the same.
   void ExpectSameTables();
 
+  // What is known of IPv6 clients on bridges is so much older.
+  void AgeNeighbors(double seconds);
+
   // A flow's entry in either map.
   std::optional<waggle_flow> Entry(const Tuple& tuple) const;
   bool Established(const Tuple& tuple) const;

@@ -85,7 +85,7 @@ class Model::Job {
     if (!view || view->extensions > kMaxExtensions) return out_;
     view_ = *view;
     if (view_.protocol == (view_.v6 ? kIcmpv6 : kIcmp)) {
-      if (!view_.fragment) IcmpError();
+      if (!view_.fragment) IcmpMessage();
       return out_;
     }
     const auto tuple = ReadTuple();
@@ -281,6 +281,7 @@ class Model::Job {
         Count(WAGGLE_REASON_NO_SHORT_WAY);
       } else {
         flow.flags |= WAGGLE_FLOW_REDIRECT;
+        NoteNeighbor();
       }
     }
     // The client's kernel may use this very pair of ends for a connection of its own.
@@ -308,6 +309,12 @@ class Model::Job {
   }
 
   // ---- Parts of a new flow.
+
+  void NoteNeighbor() {
+    if (!view_.v6 || here_.bridge == 0) return;
+    Mac& mac = model_.neighbors[{here_.bridge, view_.src}];
+    std::copy_n(out_.bytes.begin() + 6, 6, mac.begin());
+  }
 
   // Would an answer to the client go back to where its packet came from?
   bool SourceFits() const {
@@ -481,9 +488,33 @@ class Model::Job {
 
   // ---- ICMP.
 
+  void IcmpMessage() {
+    if (view_.l4 + 8 > view_.end) return;
+    const uint8_t type = out_.bytes[view_.l4];
+    if (IsIcmpError(view_, type)) IcmpError();
+    if (view_.v6 && type == 135 && program_ == Program::kPodIn) Solicitation();
+  }
+
+  // RFC 4861. On a bridge with br_netfilter a FORWARD policy of DROP keeps pods from finding
+  // each other; in redirect forwarding they shall.
+  void Solicitation() {
+    const size_t icmp = view_.l4;
+    if (model_.forwarding != WAGGLE_FORWARDING_REDIRECT || here_.bridge == 0) return;
+    if (view_.tags != 0 || tagged_ || view_.extensions != 0 || view_.ttl != 255) return;
+    // To all who may have the address, from somebody who has one.
+    if (view_.dst.bytes()[0] != 0xff || view_.src == net::Address()) return;
+    if (icmp + 24 > view_.end || out_.bytes[icmp + 1] != 0) return;
+    const net::Address target = GetAddress(out_.bytes, icmp + 8, true);
+    const auto known = model_.neighbors.find({here_.bridge, target});
+    Mac own;
+    std::copy_n(out_.bytes.begin() + 6, 6, own.begin());
+    if (known == model_.neighbors.end() || known->second == own) return;
+    out_.bytes = AdvertisementFor(out_.bytes, view_, target, known->second);
+    out_.verdict = kRedirect;
+  }
+
   void IcmpError() {
     const size_t icmp = view_.l4;
-    if (icmp + 8 > view_.end || !IsIcmpError(view_, out_.bytes[icmp])) return;
     // What is quoted does not reach behind the message.
     Bytes message(out_.bytes.begin(), out_.bytes.begin() + static_cast<ptrdiff_t>(view_.end));
     const auto quoted = ParseIp(message, icmp + 8, view_.v6, true);

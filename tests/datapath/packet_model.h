@@ -119,6 +119,9 @@ class Model {
 
   Outcome Run(const Arrival& arrival, const Bytes& frame, const Oracle& oracle);
 
+  // (bridge, address) -> MAC: IPv6 clients by their packets, and what the host knows.
+  std::map<std::pair<uint32_t, net::Address>, Mac> neighbors;
+
   // An entry that is in force; nullptr: none. One that is over is removed, with its partner.
   Flow* Find(const Tuple& tuple);
   // Has the flow of this entry been idle for too long?
