@@ -1,12 +1,11 @@
 // `waggle status`: reads or waits for the pins, and hands them to the report.
-#include <net/if.h>
-
 #include <memory>
 #include <string>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "loader/attachment.h"
+#include "loader/device_watch.h"
 #include "maps/reader.h"
 #include "userspace/cli/commands.h"
 #include "userspace/cli/exit_codes.h"
@@ -35,6 +34,19 @@ absl::Status CheckReady(const std::string& pin_path, maps::KernelView& view) {
   return absl::UnavailableError(absl::StrCat("agent ", health.state, ": ", health.meaning));
 }
 
+// What the devices of the pins are now. What cannot be asked is left out.
+void AddDeviceFacts(StatusInput& input) {
+  if (input.view.devices.empty()) return;
+  const absl::StatusOr<std::unique_ptr<loader::DeviceWatch>> watch = loader::DeviceWatch::Open();
+  if (!watch.ok()) return;
+  for (const auto& [ifindex, row] : input.view.devices) {
+    const auto device = (*watch)->devices().find(ifindex);
+    if (device == (*watch)->devices().end()) continue;
+    input.device_names[ifindex] = device->second.name;
+    if (device->second.native_xdp) input.native_xdp.insert(ifindex);
+  }
+}
+
 int Run(const StatusFlags& flags) {
   StatusInput input;
   input.pin_path = flags.pins.path;
@@ -51,10 +63,7 @@ int Run(const StatusFlags& flags) {
       loader::ListAttachments(input.pin_path);
   if (!attachments.ok()) return Fail(attachments.status());
   input.attachments = *std::move(attachments);
-  for (const auto& [ifindex, device] : input.view.devices) {
-    char name[IF_NAMESIZE] = {};
-    if (if_indextoname(ifindex, name)) input.device_names[ifindex] = name;
-  }
+  AddDeviceFacts(input);
   return Print(flags.output.json() ? RenderStatusJson(input)
                                    : RenderStatusText(input, flags.output.wide()));
 }

@@ -195,6 +195,28 @@ std::string DeviceTable(const std::vector<DeviceFacts>& devices, bool wide) {
   return maps::Columns(table);
 }
 
+// Below the table of devices: which of them have lost something that no program can give back.
+std::string NativeXdpText(const StatusInput& input, const std::vector<DeviceFacts>& devices) {
+  std::vector<std::string> names;
+  for (const DeviceFacts& facts : devices) {
+    if (facts.device.role != WAGGLE_ROLE_POD || input.native_xdp.count(facts.ifindex) == 0)
+      continue;
+    names.push_back(facts.name.empty() ? Number(facts.ifindex) : facts.name);
+  }
+  if (names.empty()) return "";
+  std::string text = names.size() > kNamedDevices ? Plural(names.size(), "pod") : "";
+  if (text.empty()) {
+    for (const std::string& name : names)
+      text += (text.empty() ? "" : ", ") + maps::Printable(name, false);
+  }
+  std::string lines;
+  AddLine(lines, "Native XDP:",
+          text +
+              ": packets come without their socket, so connections that are translated at "
+              "their socket do not take the short way");
+  return lines;
+}
+
 std::string MapTable(const std::vector<maps::MapUsage>& maps_used) {
   std::vector<maps::TableRow> table = {{"MAP", "USED", "MAX", "FLAG"}};
   for (const maps::MapUsage& usage : maps_used) {
@@ -326,7 +348,7 @@ std::string RenderStatusText(const StatusInput& input, bool wide) {
   }
   AddLine(text, "Pins:", PinsLine(input));
   text += "\n" + AttachmentTable(input, wide);
-  if (!devices.empty()) text += "\n" + DeviceTable(devices, wide);
+  if (!devices.empty()) text += "\n" + DeviceTable(devices, wide) + NativeXdpText(input, devices);
   text += "\n" + MapTable(input.view.maps);
   text += "\n" + CounterTable(input.view.stats, wide);
   if (wide) text += "\n" + WorkTable(agent);

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <map>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -18,6 +19,7 @@ struct StatusInput {
   maps::KernelView view;
   std::vector<loader::Attachment> attachments;
   std::map<uint32_t, std::string> device_names;  // by ifindex; those that are known
+  std::set<uint32_t> native_xdp;                 // ifindexes of devices with XDP in their driver
 };
 
 struct AgentHealth {

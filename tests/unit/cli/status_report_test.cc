@@ -166,6 +166,7 @@ TEST(StatusReport, OfANodeInTrouble) {
   Set(settings.forwarding_reason,
       "table inet filter of nftables has rules at forward, which packets past the host's stack "
       "would not meet");
+  input.native_xdp = {2, 10};  // a pod's, and an uplink's, where it does no harm
   input.view.stats[WAGGLE_REASON_FLOWS_FULL] = 40;
   input.view.stats[WAGGLE_REASON_NO_FREE_PORT] = 2;
   input.view.problems = {{{"map", "", "frontends"},
@@ -213,6 +214,7 @@ TEST(StatusReport, FitsIntoEightyColumns) {
   StatusInput input = Healthy();
   input.view.stats.assign(WAGGLE_REASON_COUNT, 123456789);
   input.view.agent.features = 0;
+  input.native_xdp = {10, 11, 12, 13};
   input.view.settings->lost_flows_pass_until_ns = 0;
   for (const uint32_t mode : {WAGGLE_SOCKET_LB_ALL, WAGGLE_SOCKET_LB_HOST, WAGGLE_SOCKET_LB_OFF}) {
     for (const uint32_t state :
@@ -300,6 +302,15 @@ TEST(StatusReport, NamesAFewPodsOneByOne) {
   }
   EXPECT_THAT(text, Not(HasSubstr("veth2")));
   EXPECT_THAT(text, Not(HasSubstr("-pods")));
+}
+
+TEST(StatusReport, CountsPodsWithNativeXdp) {
+  StatusInput input = Healthy();
+  EXPECT_THAT(RenderStatusText(input, false), Not(HasSubstr("Native XDP")));
+  input.native_xdp = {10, 11};
+  EXPECT_THAT(RenderStatusText(input, false), HasSubstr("Native XDP: veth0, veth1: packets come"));
+  input.native_xdp = {10, 11, 12, 13, 14};
+  EXPECT_THAT(RenderStatusText(input, false), HasSubstr("Native XDP: 5 pods: packets come"));
 }
 
 TEST(StatusReport, SaysThatSocketProgramsAreMissing) {
