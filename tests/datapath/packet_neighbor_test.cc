@@ -78,13 +78,13 @@ TEST_F(PacketNeighbor, ClientsAreFound) {
 // The last MAC counts, and only for half a minute.
 TEST_F(PacketNeighbor, ClientsThatChangeAndGo) {
   Talk3To4(WAGGLE_FORWARDING_REDIRECT);
-  AgeNeighbors(29);
+  AgeNeighbors(27);
   const auto mac_of = [&] {
     const Result got = datapath().Run({Program::kPodIn, host().pod4}, Build(Question()));
     return got.verdict == kRedirect ? got.bytes[11] : -1;
   };
   EXPECT_EQ(mac_of(), kClient[5]);
-  AgeNeighbors(2);
+  AgeNeighbors(4);
   EXPECT_EQ(mac_of(), -1);
   // A sign of life, from another MAC.
   Packet syn = talk_.Ask(kSyn);
@@ -92,10 +92,10 @@ TEST_F(PacketNeighbor, ClientsThatChangeAndGo) {
   Age(1.5);
   Send(Program::kPodIn, host().pod3, Build(syn));
   EXPECT_EQ(mac_of(), 0x77);
-  AgeNeighbors(29);
+  AgeNeighbors(27);
   Age(1.5);
   Send(Program::kPodIn, host().pod3, Build(syn));
-  AgeNeighbors(2);
+  AgeNeighbors(4);
   EXPECT_EQ(mac_of(), 0x77) << "each second of a flow is a sign of life";
 }
 

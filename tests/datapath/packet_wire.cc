@@ -34,7 +34,7 @@ constexpr uint8_t kNeedsChecksum = 1;
 constexpr uint8_t kGsoTcp4 = 1, kGsoTcp6 = 4, kGsoUdp = 5;
 // linux/if_tun.h: TUN_F_USO4 and TUN_F_USO6.
 constexpr unsigned kTunUdpSegments = 0x20 | 0x40;
-constexpr int kPatienceMs = 5000;
+constexpr int kPatienceMs = 10000;
 
 void Must(bool ok, const char* what) {
   if (!ok) Fail(std::string(what) + ": " + std::strerror(errno));
