@@ -389,43 +389,6 @@ TEST_F(PacketTranslate, Fragments) {
   }
 }
 
-// Each bit of the offset makes a later fragment; the flags beside it do not.
-TEST_F(PacketTranslate, LaterFragmentsAtEveryOffset) {
-  for (const Family& family : kFamilies) {
-    for (const uint8_t protocol : {kTcp, kUdp}) {
-      Start(WAGGLE_FORWARDING_STACK);
-      const Talk talk =
-          AddTalk(family, protocol, {family.Pod(1, 11), 40000}, {family.Pod(1, 12), 8080});
-      const Arrival arrival{Program::kPodIn, host().pod1};
-      const auto fragment = [&](Packet packet, uint16_t offset, bool more) {
-        packet.headless = offset != 0;
-        packet.df = false;
-        packet.offset = offset;
-        packet.more = more;
-        packet.id = 77;
-        packet.payload = Filled(16);
-        packet.extensions = {{.type = kFragment, .offset = offset, .more = more, .id = 77}};
-        return Build(packet);
-      };
-      Send(arrival, Build(talk.Ask(kSyn)));
-      for (const bool known : {false, true}) {
-        if (known) Send(arrival, fragment(talk.Ask(kAck), 0, true));
-        for (uint16_t offset = 1; offset < 1 << 13; offset = static_cast<uint16_t>(offset << 1)) {
-          for (const bool more : {false, true}) {
-            SCOPED_TRACE(Kind(family, protocol) + " " + std::to_string(offset));
-            std::vector<uint32_t> reasons;
-            if (!known) reasons.push_back(WAGGLE_REASON_FRAGMENT_UNKNOWN);
-            const Result got =
-                Expect(kUnspec, reasons, arrival, fragment(talk.Ask(kAck), offset, more));
-            const Packet expected = known ? talk.Asked(kAck) : talk.Ask(kAck);
-            EXPECT_EQ(Difference(fragment(expected, offset, more), got.bytes), "");
-          }
-        }
-      }
-    }
-  }
-}
-
 // TRAPS 2, for the fragments' ports.
 TEST_F(PacketTranslate, FragmentsWhoseTagDoesNotFit) {
   for (const Family& family : kFamilies) {
