@@ -409,6 +409,15 @@ TEST_P(AttachTest, ADeviceThatMovesAwayAndBack) {
   there.Ip("link set roams netns node1\n");
   node_.Ip("link set roams up\n");
   ExpectCovered("roams", WAGGLE_ROLE_POD, way_.Pod());
+  // While no agent looks, and another one takes its index: the link still says that index.
+  agent_->Kill();
+  node_.Ip(absl::StrCat("link set roams name r9\nlink set r9 netns node2 index 4343\n"));
+  AddVeth("newcomer", "index 4343");
+  there.Ip("link set r9 up\n");
+  agent_->Start();
+  agent_->AwaitReady();
+  EXPECT_EQ(At("newcomer"), way_.Pod());
+  EXPECT_EQ(ProgramsAt(there, 4343), Programs());
 }
 
 // Nodes that are containers have uplinks that look like pods' devices.
