@@ -19,6 +19,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "loader/features.h"
+#include "tests/lab/cluster.h"
 #include "tests/lab/kube_proxy.h"
 #include "tests/lab/lab.h"
 
@@ -454,6 +455,106 @@ TEST_F(PolicyTest, WithoutRightsItIsNotKnown) {
   const loader::ForwardingChoice choice = loader::ChooseForwarding(WAGGLE_FORWARDING_AUTO, found);
   EXPECT_EQ(choice.forwarding, WAGGLE_FORWARDING_STACK);
   EXPECT_THAT(choice.reason, HasSubstr("read the chains of nftables"));
+}
+
+// The agent's part: auto follows what it finds, for new flows, and says why.
+class AutoForwardingTest : public testing::Test {
+ protected:
+  AutoForwardingTest() { cluster_.Apply(cluster_.web); }
+
+  waggle_settings Settings() const {
+    const Fd map(bpf_obj_get((cluster_.node1.pin_path() + "/settings").c_str()));
+    waggle_settings settings{};
+    const uint32_t key = 0;
+    if (!map.valid() || bpf_map_lookup_elem(map.get(), &key, &settings) != 0) Fail("no settings");
+    return settings;
+  }
+  void Await(waggle_forwarding forwarding, const std::string& reason) {
+    EXPECT_TRUE(WaitFor([&] { return Settings().forwarding == forwarding; }))
+        << Settings().forwarding_reason;
+    EXPECT_THAT(Settings().forwarding_reason, HasSubstr(reason));
+    EXPECT_EQ(Settings().forwarding_asked, uint32_t{WAGGLE_FORWARDING_AUTO});
+    const Argv status = {"status", "-o", "json", "--pin-path", cluster_.node1.pin_path()};
+    EXPECT_THAT(Waggle(cluster_.node1, status).out, HasSubstr(reason));
+    EXPECT_THAT(cluster_.agent->Log(), HasSubstr(reason));
+  }
+  // Whether flows that begin now take the short way.
+  bool Redirected() {
+    const std::string to = Cluster::Frontend(cluster_.web, net::Family::kIpv4);
+    const Tally tally = AskMany(cluster_.client, "udp-new", to, 10);
+    EXPECT_TRUE(tally.AllOk()) << tally;
+    const RunResult flows =
+        Waggle(cluster_.node1, {"flow", "list", "--pin-path", cluster_.node1.pin_path()});
+    EXPECT_TRUE(flows.ok()) << flows.ToString();
+    return flows.out.find("peer") != std::string::npos;
+  }
+  void ExpectServed() {
+    for (const Traffic& traffic : AllTraffic()) {
+      const std::string to = Cluster::Frontend(cluster_.web, traffic.family);
+      const Tally tally = AskMany(cluster_.client, traffic.mode, to, 5);
+      EXPECT_TRUE(tally.AllOk()) << traffic.Name() << " " << tally;
+    }
+  }
+  RunResult OnNode(const Argv& argv) const {
+    RunResult result = cluster_.node1.Run(argv);
+    EXPECT_TRUE(result.ok()) << result.ToString();
+    return result;
+  }
+
+  Cluster cluster_;
+};
+
+TEST_F(AutoForwardingTest, FollowsTheEnginesThatComeAndGo) {
+  cluster_.StartAgent({.flags = {"--socket-lb", "off"}});
+  Await(WAGGLE_FORWARDING_REDIRECT, "no policy engine found");
+  EXPECT_TRUE(Redirected());
+  const std::string v4 = Cluster::Frontend(cluster_.web, net::Family::kIpv4);
+  const std::string v6 = Cluster::Frontend(cluster_.web, net::Family::kIpv6);
+  Load load(cluster_.client, {"hold", "--tcp", v4, "--tcp", v6, "--udp", v4, "--udp", v6,
+                              "--connections", "3", "--timeout-ms", "8000"});
+
+  OnNode({"iptables-nft", "-N", "cali-FORWARD"});
+  Await(WAGGLE_FORWARDING_STACK,
+        "chain cali-FORWARD in table ip filter: Calico's policy must see the packets");
+  ExpectServed();
+  OnNode({"iptables-nft", "-X", "cali-FORWARD"});
+  Await(WAGGLE_FORWARDING_REDIRECT, "no policy engine found");
+  ExpectServed();
+  // Those that were open all the time kept their way.
+  const Tally tally = load.Stop();
+  EXPECT_EQ(tally.ok, tally.attempts) << tally;
+  EXPECT_GT(tally.attempts, 0u);
+}
+
+// Our programs on the pods' devices, by links or by filters, are nobody's policy.
+TEST_F(AutoForwardingTest, IsNotMistakenAboutItself) {
+  for (const char* attach : {"tcx", "clsact"}) {
+    cluster_.StartAgent({.flags = {"--socket-lb", "off", "--tc-attach", attach}});
+    Await(WAGGLE_FORWARDING_REDIRECT, "no policy engine found");
+    ExpectServed();
+    EXPECT_EQ(cluster_.agent->Stop(), 0);
+    // What an agent leaves in force is its successor's own.
+    cluster_.StartAgent({.flags = {"--socket-lb", "off", "--tc-attach", attach}});
+    Await(WAGGLE_FORWARDING_REDIRECT, "no policy engine found");
+    EXPECT_EQ(cluster_.agent->Stop(), 0);
+  }
+}
+
+// The first choice is made before the first flow.
+TEST_F(AutoForwardingTest, AnEngineThatIsThereFirst) {
+  OnNode({"ip6tables-legacy", "-N", "KUBE-ROUTER-FORWARD"});
+  cluster_.StartAgent({.flags = {"--socket-lb", "off"}});
+  Await(WAGGLE_FORWARDING_STACK, "kube-router's policy must see the packets");
+  EXPECT_FALSE(Redirected());
+  ExpectServed();
+}
+
+TEST_F(AutoForwardingTest, RedirectOnRequestSaysWhoIsPassedBy) {
+  OnNode({"iptables-nft", "-N", "CILIUM_FORWARD"});
+  cluster_.StartAgent({.flags = {"--socket-lb", "off", "--forwarding", "redirect"}});
+  EXPECT_EQ(Settings().forwarding, uint32_t{WAGGLE_FORWARDING_REDIRECT});
+  EXPECT_THAT(Settings().forwarding_reason, HasSubstr("CILIUM_FORWARD"));
+  EXPECT_TRUE(Redirected());
 }
 
 // The lab needs a kernel that has all of these; each can be taken for missing.
