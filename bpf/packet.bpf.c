@@ -12,144 +12,11 @@
 
 #include "config.bpf.h"
 #include "create_flow.bpf.h"
+#include "icmp_error.bpf.h"
 #include "neighbor.bpf.h"
 #include "refuse.bpf.h"
 #include "route.bpf.h"
 #include "udp_flow.bpf.h"
-
-/* Where a program stands. Constants: each program is compiled for its own. */
-enum hook {
-	HOOK_POD_IN,  /* from a pod */
-	HOOK_POD_OUT, /* to a pod, out of the host's stack */
-	HOOK_NET_IN,  /* from another node */
-};
-
-static __always_inline struct waggle_settings *read_settings(void)
-{
-	__u32 zero = 0;
-	struct waggle_settings *row = bpf_map_lookup_elem(&settings, &zero);
-
-	if (!row)
-		count_reason(WAGGLE_REASON_SETTINGS_MISSING);
-	return row;
-}
-
-static __always_inline int device_lives(__u32 ifindex)
-{
-	return bpf_map_lookup_elem(&devices, &ifindex) != NULL;
-}
-
-static __always_inline int drop(__u32 reason)
-{
-	count_reason(reason);
-	return TC_ACT_SHOT;
-}
-
-static __always_inline void addresses_of(const struct waggle_flow *flow, struct addresses *to)
-{
-	__builtin_memcpy(to->src, flow->new_src, 32);
-	to->src_port_be = flow->new_src_port_be;
-	to->dst_port_be = flow->new_dst_port_be;
-}
-
-/* Where MACs are, if there are any. */
-static __always_inline __u32 link_header(const struct packet *p)
-{
-	return p->l3 ? ETH_HLEN : 0;
-}
-
-/*
- * work->way becomes the way of packets of this flow's direction; looked up anew when the
- * last time was a second ago.
- */
-static __always_inline void current_way(struct __sk_buff *skb, struct work *w,
-					struct waggle_flow *flow)
-{
-	w->way = load_way(flow);
-	if ((__s64)(w->now_ns - *(volatile __u64 *)&flow->routed_ns) <= (__s64)WAGGLE_FLOW_STAMP_NS)
-		return;
-	addresses_of(flow, &w->j.as);
-	w->j.from = routed_from(skb->ifindex);
-	w->j.learned = w->way.how == WAGGLE_WAY_PEER ? w->way.device : 0;
-	waggle_route(skb);
-	if (flow->kind == WAGGLE_FLOW_FORWARD && w->j.from != skb->ifindex)
-		note_neighbor(skb, w, w->j.from);
-	if (flow->kind == WAGGLE_FLOW_REPLY) {
-		/* The client is where its packets came from, whatever the routes say by now. */
-		w->way.how = WAGGLE_WAY_PEER;
-		w->way.device = flow->ifindex;
-	}
-	store_way(flow, w->way);
-	*(volatile __u64 *)&flow->routed_ns = w->now_ns;
-}
-
-/* Fills work with what the flow says about the packet: what it becomes, and its way. */
-static __always_inline void take_flow(struct __sk_buff *skb, struct work *w,
-				      struct waggle_flow *flow)
-{
-	struct waggle_way stack = {};
-
-	w->flags = flow->flags;
-	if (flow->flags & WAGGLE_FLOW_REWRITE)
-		addresses_of(flow, &w->to);
-	if (flow->flags & WAGGLE_FLOW_HAIRPIN) {
-		w->way = stack;
-		w->way.how = WAGGLE_WAY_PEER;
-		w->way.device = flow->ifindex;
-	} else if (flow->flags & WAGGLE_FLOW_REDIRECT &&
-		   (flow->kind == WAGGLE_FLOW_REPLY || flow->ifindex == skb->ifindex)) {
-		current_way(skb, w, flow);
-	} else {
-		/* Also what comes from another device than the client's: the stack looks at
-		 * its source. */
-		w->way = stack;
-	}
-}
-
-/* Past the stack. */
-static __always_inline int redirect(struct __sk_buff *skb, const struct packet *p,
-				    struct waggle_way way)
-{
-	if (way.how == WAGGLE_WAY_PEER) {
-		/* A bridge port may be handed frames for other MACs than the host's. */
-		bpf_skb_change_type(skb, 0 /* PACKET_HOST */);
-		return bpf_redirect_peer(way.device, 0);
-	}
-	if (decrement_ttl(skb, p))
-		return drop(WAGGLE_REASON_REWRITE_FAILED);
-	return bpf_redirect_neigh(way.device, NULL, 0, 0);
-}
-
-/* Rewrites work->p to what take_flow() read, and sends it on its way. */
-static __always_inline int forward(struct __sk_buff *skb, struct work *w)
-{
-	struct packet *p = &w->p;
-
-	if (w->way.how != WAGGLE_WAY_STACK) {
-		if (too_big(skb, p, w->way)) {
-			if (p->whole) {
-				count_reason(WAGGLE_REASON_PACKET_TOO_BIG);
-				return waggle_complain(skb, link_header(p), PACKET_TOO_BIG,
-						       w->way.mtu);
-			}
-			w->way.how = WAGGLE_WAY_STACK; /* which makes fragments of it */
-		}
-		if (w->way.how == WAGGLE_WAY_NEIGH && p->ttl <= 1)
-			w->way.how = WAGGLE_WAY_STACK; /* which says that its time is over */
-	}
-	if (w->flags & WAGGLE_FLOW_REWRITE && waggle_rewrite(skb))
-		return drop(WAGGLE_REASON_REWRITE_FAILED);
-	if (w->way.how == WAGGLE_WAY_STACK)
-		return TC_ACT_UNSPEC;
-	return redirect(skb, p, w->way);
-}
-
-__noinline int waggle_forward(struct __sk_buff *skb)
-{
-	struct work *w = my_work();
-
-	return w ? forward(skb, w) : TC_ACT_UNSPEC;
-}
 
 /* Acknowledges something that the other side may have sent since its first number? A flood
  * of blind acknowledgements shall not fill `flows`. */
@@ -359,7 +226,7 @@ static __always_inline int is_translated(struct __sk_buff *skb, const struct pac
 		return 1;
 	if (p->protocol != IPPROTO_UDP || !(state->flags & WAGGLE_SOCK_UDP_FLOWS))
 		return 0;
-	*service_id = 0; /* udp_flows does not say */
+	*service_id = ~0U; /* udp_flows does not say */
 	__builtin_memcpy(backend.addr, p->key.dst, 16);
 	backend.port_be = p->key.dst_port_be;
 	key = udp_flow_key(bpf_get_socket_cookie(skb), WAGGLE_UDP_REVERSE, &backend);
@@ -458,19 +325,6 @@ static __always_inline int on_frontend(struct __sk_buff *skb, struct work *w)
 	return waggle_begin_service_flow(skb);
 }
 
-/* May this hook undo or forward packets of the flow? Else it leaves them to another one. */
-static __always_inline int is_for(enum hook hook, const struct waggle_flow *flow)
-{
-	if (hook == HOOK_POD_OUT)
-		return flow->kind == WAGGLE_FLOW_REPLY;
-	if (flow->kind == WAGGLE_FLOW_FORWARD)
-		return hook == HOOK_POD_IN;
-	/* In stack forwarding an answer is undone where it leaves for the client: undone
-	 * here it would have come by the wrong device (rp_filter), and conntrack would not
-	 * know it. */
-	return !!(flow->flags & WAGGLE_FLOW_REDIRECT);
-}
-
 /*
  * An answer in stack forwarding that its pod sends straight over the bridge: it takes the
  * host's stack, as the question did, so that conntrack sees both directions.
@@ -534,119 +388,6 @@ static __always_inline int is_genuine(struct __sk_buff *skb, struct packet *p,
 	return 1;
 }
 
-/*
- * The quoted L4 checksum, as far as it is there, becomes that of the packet which its sender
- * sent (RFC 5508, 4.2): some know their packets by it. Adds to *diff what the message's
- * sum changes by. 0 or an errno.
- */
-static __always_inline int rewrite_quoted_sum(struct __sk_buff *skb, const struct packet *p,
-					      const struct packet *quoted,
-					      const struct addresses *inner, __s64 *diff)
-{
-	__u32 at = quoted->l4 + (quoted->protocol == IPPROTO_TCP ? 16 : 6);
-	__u32 ports_were, ports_are;
-	__u16 was[2] = {}, is[2] = {};
-	__u64 sum;
-
-	if (at + 2 > p->end || at + 2 > quoted->end || bpf_skb_load_bytes(skb, at, was, 2))
-		return 0;
-	if (!was[0] && quoted->protocol == IPPROTO_UDP)
-		return 0;
-	__builtin_memcpy(&ports_were, &quoted->key.src_port_be, 4);
-	__builtin_memcpy(&ports_are, &inner->src_port_be, 4);
-	sum = (__u64)(__u16)~was[0] + difference(&ports_were, &ports_are, 1);
-	if (is_v4(p)) {
-		__u32 v4_was[2] = {unmap_v4(quoted->key.src), unmap_v4(quoted->key.dst)};
-		__u32 v4_is[2] = {unmap_v4(inner->src), unmap_v4(inner->dst)};
-
-		sum += difference(v4_was, v4_is, 2);
-	} else {
-		sum += difference((const __u32 *)quoted->key.src, (const __u32 *)inner->src, 8);
-	}
-	is[0] = (__u16)~fold(sum);
-	if (!is[0] && quoted->protocol == IPPROTO_UDP)
-		is[0] = 0xffff;
-	*diff = bpf_csum_diff((__be32 *)was, 4, (__be32 *)is, 4, *diff);
-	return bpf_skb_store_bytes(skb, at, is, 2, 0);
-}
-
-/* Is it an error about a packet of a flow of ours? Then both headers are translated. */
-__noinline int waggle_on_icmp_error(struct __sk_buff *skb, __u32 hook)
-{
-	struct work *w = my_work();
-	struct addresses *inner, *outer;
-	struct packet *p, *quoted;
-	struct waggle_flow *flow;
-	__u32 checksum;
-	__be16 was[2], is[2];
-	__s64 diff = 0;
-
-	if (!w)
-		return TC_ACT_UNSPEC;
-	p = &w->p;
-	quoted = &w->quoted;
-	inner = &w->quoted_to;
-	outer = &w->to;
-	checksum = p->l4 + 2;
-	__builtin_memset(quoted, 0, sizeof(*quoted));
-	quoted->v6 = p->v6;
-	quoted->l3 = p->l4 + 8;
-	if (parse_ip(skb, quoted, PARSE_QUOTED) || quoted->l4 + 8 > p->end)
-		return TC_ACT_UNSPEC;
-	/* About a packet that its receiver has not sent: conntrack does not believe it either. */
-	if (!same_endpoint(p->key.dst, 0, quoted->key.src, 0))
-		return TC_ACT_UNSPEC;
-	/* A packet of the other direction than the one that is complained about. */
-	__builtin_memset(&w->key, 0, sizeof(w->key));
-	__builtin_memcpy(w->key.src, quoted->key.dst, 16);
-	__builtin_memcpy(w->key.dst, quoted->key.src, 16);
-	w->key.src_port_be = quoted->key.dst_port_be;
-	w->key.dst_port_be = quoted->key.src_port_be;
-	w->key.protocol = quoted->protocol;
-	flow = find_flow(&w->key, w->now_ns);
-	if (!flow || !is_for(hook, flow))
-		return TC_ACT_UNSPEC;
-	take_flow(skb, w, flow);
-	if (hook == HOOK_POD_OUT || (w->way.how == WAGGLE_WAY_NEIGH && p->ttl <= 1))
-		w->way.how = WAGGLE_WAY_STACK;
-	if (!(w->flags & WAGGLE_FLOW_REWRITE))
-		goto send;
-
-	/* As the receiver of the error sent it. */
-	__builtin_memcpy(inner->src, flow->new_dst, 16);
-	__builtin_memcpy(inner->dst, flow->new_src, 16);
-	inner->src_port_be = flow->new_dst_port_be;
-	inner->dst_port_be = flow->new_src_port_be;
-	__builtin_memcpy(outer->src, p->key.src, 16);
-	if (same_endpoint(p->key.src, 0, quoted->key.dst, 0))
-		__builtin_memcpy(outer->src, inner->dst, 16); /* from the other side itself */
-	__builtin_memcpy(outer->dst, inner->src, 16);
-
-	/*
-	 * The quoted header: what its own checksum takes back is no change to the sum of
-	 * the error, and what that sum takes back none to the whole packet's.
-	 */
-	was[0] = quoted->key.src_port_be;
-	was[1] = quoted->key.dst_port_be;
-	is[0] = inner->src_port_be;
-	is[1] = inner->dst_port_be;
-	diff = bpf_csum_diff((__be32 *)was, 4, (__be32 *)is, 4, 0);
-	if (p->v6)
-		diff = bpf_csum_diff((__be32 *)quoted->key.src, 32, (__be32 *)inner->src, 32, diff);
-	if (rewrite_quoted_sum(skb, p, quoted, inner, &diff) ||
-	    (p->v6 ? bpf_skb_store_bytes(skb, quoted->l3 + 8, inner->src, 32, 0)
-		   : rewrite_addresses(skb, quoted, inner, 0, 0)) ||
-	    bpf_skb_store_bytes(skb, quoted->l4, is, 4, 0) ||
-	    bpf_l4_csum_replace(skb, checksum, 0, diff, 0) ||
-	    rewrite_addresses(skb, p, outer, p->v6 ? checksum : 0, 0))
-		return drop(WAGGLE_REASON_REWRITE_FAILED);
-send:
-	count_reason(WAGGLE_REASON_ICMP_TRANSLATED);
-	if (w->way.how == WAGGLE_WAY_STACK)
-		return TC_ACT_UNSPEC;
-	return redirect(skb, p, w->way);
-}
-
 /* Reads the frame into work->p. 0: TCP, UDP or an ICMP message. */
 __noinline int waggle_parse(struct __sk_buff *skb, __u32 l2)
 {
@@ -700,8 +441,10 @@ static __always_inline int on_reply(struct __sk_buff *skb, struct work *w, struc
 		take_flow(skb, w, flow);
 	}
 	/* The stack makes fragments of it; it would not take the Service's address from here. */
-	if (hook != HOOK_POD_OUT && !w->p.whole && too_big(skb, &w->p, w->way))
+	if (hook != HOOK_POD_OUT && !w->p.whole && (w->p.by_stack || too_big(skb, &w->p, w->way))) {
+		send_all_by_stack(w);
 		return leave_to_stack(skb, flow, hook);
+	}
 	follow_backend(skb, &w->p, flow, w->now_ns);
 	return waggle_forward(skb);
 }
@@ -732,7 +475,7 @@ static __always_inline int on_packet(struct __sk_buff *skb, enum hook hook, __u3
 		return on_solicitation(skb);
 	if (p->protocol != IPPROTO_TCP && p->protocol != IPPROTO_UDP)
 		return is_icmp_error(p) ? waggle_on_icmp_error(skb, hook) : TC_ACT_UNSPEC;
-	if (p->fragment && track_fragment(p)) {
+	if (p->fragment && track_fragment(w)) {
 		count_reason(WAGGLE_REASON_FRAGMENT_UNKNOWN);
 		return TC_ACT_UNSPEC;
 	}

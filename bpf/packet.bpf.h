@@ -45,6 +45,7 @@ struct packet {
 	__u8 icmp_type;
 	__u8 plain; /* neither options nor extensions nor a fragment: L4 right behind the IP header */
 	__u16 ip_checksum; /* IPv4, of a plain packet */
+	__u8 by_stack;     /* a later fragment, whose first one went by the stack */
 	__u8 tagged;       /* has a VLAN tag, wherever */
 };
 
@@ -233,6 +234,7 @@ static __always_inline int parse_plain(struct __sk_buff *skb, struct packet *p, 
 	p->l3 = l2;
 	p->tagged = !!skb->vlan_present;
 	p->fragment = FRAGMENT_NONE;
+	p->by_stack = 0;
 	p->tcp_flags = 0;
 	p->plain = 1;
 	*(__u32 *)&p->key.protocol = 0; /* and what is reserved */
@@ -312,33 +314,6 @@ static __always_inline int parse_frame(struct __sk_buff *skb, struct packet *p, 
 	else if (type_be != bpf_htons(ETH_P_IP))
 		return -1;
 	return parse_ip(skb, p, PARSE_WHOLE);
-}
-
-/* Learns the ports of a first fragment, and gives them to a later one. -1: not known. */
-static __always_inline int track_fragment(struct packet *p)
-{
-	struct waggle_fragment_key key = {};
-	struct waggle_fragment ports = {}, *known;
-
-	__builtin_memcpy(key.src, p->key.src, 32);
-	key.id = p->id;
-	key.protocol = p->protocol;
-	if (p->fragment == FRAGMENT_FIRST) {
-		ports.src_port_be = p->key.src_port_be;
-		ports.dst_port_be = p->key.dst_port_be;
-		ports.tag = waggle_fragment_tag(&key);
-		bpf_map_update_elem(&fragments, &key, &ports, BPF_ANY);
-		return 0;
-	}
-	known = bpf_map_lookup_elem(&fragments, &key);
-	if (!known)
-		return -1;
-	*(__u64 *)&ports = *(volatile __u64 *)known;
-	if (ports.tag != waggle_fragment_tag(&key))
-		return -1;
-	p->key.src_port_be = ports.src_port_be;
-	p->key.dst_port_be = ports.dst_port_be;
-	return 0;
 }
 
 static __always_inline int is_icmp_error(const struct packet *p)

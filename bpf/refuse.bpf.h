@@ -187,9 +187,6 @@ struct complaint {
 
 enum complaint_kind { PORT_UNREACHABLE, PACKET_TOO_BIG };
 
-/* As much of the packet as is quoted: its headers, with extensions. */
-#define MAX_QUOTE 128
-
 static __always_inline int outer_header(struct __sk_buff *skb, const struct packet *p, __u32 quoted)
 {
 	if (is_v4(p)) {
@@ -230,14 +227,14 @@ static __always_inline __u16 steady_sum(__u16 rest)
 	return (__u16)(negative & 1 ? (negative + 65535) / 2 : negative / 2);
 }
 
-static __always_inline int build_error(struct __sk_buff *skb, const struct packet *p,
+static __always_inline int build_error(struct __sk_buff *skb, struct work *w,
 				       const struct complaint *c)
 {
+	const struct packet *p = &w->p;
 	__u32 header = is_v4(p) ? sizeof(struct iphdr) : sizeof(struct ipv6hdr);
 	__u32 l4_quoted = p->protocol == IPPROTO_TCP ? 20 : 8;
 	__u32 checksum = p->l4 + (p->protocol == IPPROTO_TCP ? 16 : 6);
 	__u32 ip_quoted = p->l4 - p->l3, quoted = ip_quoted + l4_quoted;
-	__u8 bytes[MAX_QUOTE] = {};
 	__u16 sum_was, sum_is;
 	struct icmp_head icmp = {};
 	int partial;
@@ -252,13 +249,12 @@ static __always_inline int build_error(struct __sk_buff *skb, const struct packe
 		return -1;
 	sum_is = sum_was;
 	if (partial) {
-		__u8 l4[20] = {};
-
 		/* The field is 0 since is_partial(). */
-		if (p->protocol == IPPROTO_TCP ? bpf_skb_load_bytes(skb, p->l4, l4, 20)
-					       : bpf_skb_load_bytes(skb, p->l4, l4, 8))
+		__builtin_memset(w->quote, 0, sizeof(w->quote));
+		if (p->protocol == IPPROTO_TCP ? bpf_skb_load_bytes(skb, p->l4, w->quote, 20)
+					       : bpf_skb_load_bytes(skb, p->l4, w->quote, 8))
 			return -1;
-		sum_is = steady_sum(fold(bpf_csum_diff(NULL, 0, (__be32 *)l4, sizeof(l4), 0)));
+		sum_is = steady_sum(fold(bpf_csum_diff(NULL, 0, (__be32 *)w->quote, 20, 0)));
 	}
 	if (bpf_skb_store_bytes(skb, checksum, &sum_is, 2, 0))
 		return -1;
@@ -267,7 +263,8 @@ static __always_inline int build_error(struct __sk_buff *skb, const struct packe
 	quoted &= 0xff;
 	if (quoted < 28 || quoted > MAX_QUOTE)
 		return -1;
-	if (bpf_skb_load_bytes(skb, p->l3, bytes, quoted))
+	__builtin_memset(w->quote, 0, sizeof(w->quote));
+	if (bpf_skb_load_bytes(skb, p->l3, w->quote, quoted))
 		return -1;
 	if (bpf_skb_adjust_room(skb, header + 8, BPF_ADJ_ROOM_MAC, 0))
 		return -1;
@@ -277,7 +274,8 @@ static __always_inline int build_error(struct __sk_buff *skb, const struct packe
 	sum = is_v4(p) ? 0 : pseudo_sum(p, 8 + quoted, IPPROTO_ICMPV6);
 	sum = bpf_csum_diff(NULL, 0, (__be32 *)&icmp, sizeof(icmp), sum);
 	/* Zeros behind the quoted bytes change no sum. */
-	icmp.checksum = (__u16)~fold(bpf_csum_diff(NULL, 0, (__be32 *)bytes, sizeof(bytes), sum));
+	icmp.checksum =
+		(__u16)~fold(bpf_csum_diff(NULL, 0, (__be32 *)w->quote, sizeof(w->quote), sum));
 	if (bpf_skb_store_bytes(skb, p->l3 + header, &icmp, sizeof(icmp), 0))
 		return -1;
 	return outer_header(skb, p, quoted);
@@ -306,7 +304,7 @@ __noinline int waggle_complain(struct __sk_buff *skb, __u32 l2, __u32 kind, __u3
 		c.code = w->p.v6 ? 0 : 4;
 		c.mtu = (__u16)mtu;
 	}
-	if (build_error(skb, &w->p, &c)) {
+	if (build_error(skb, w, &c)) {
 		count_reason(WAGGLE_REASON_REPLY_NOT_BUILT);
 		return TC_ACT_SHOT;
 	}

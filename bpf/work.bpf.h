@@ -29,18 +29,23 @@ struct journey {
 	__u32 learned;       /* bridge port that the backend answered by; 0: none */
 };
 
+/* As much of a packet as an ICMP error of ours quotes: its headers, with extensions. */
+#define MAX_QUOTE 128
+
 struct work {
 	struct packet p;
 	struct packet quoted; /* in an ICMP error */
 	struct newcomer n;
 	struct waggle_flow reply;
 	struct waggle_flow_key key;
+	struct waggle_fragment_key fragment;
 	struct addresses to; /* what the packet becomes */
 	struct addresses tried;
 	struct addresses quoted_to;
 	struct journey j;
 	struct service svc;
 	struct waggle_way way;
+	__u8 quote[MAX_QUOTE];
 	__u64 now_ns;
 	__u32 slot; /* of `svc` */
 	__u8 flags; /* of the packet's flow */

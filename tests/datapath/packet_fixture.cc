@@ -518,7 +518,7 @@ void PacketTest::SpoilFragments() {
   });
   EXPECT_FALSE(all.empty());
   for (auto& [key, fragment] : all) {
-    fragment.tag ^= 1;
+    fragment.tag ^= 2;
     Must(bpf_map_update_elem(map, &key, &fragment, BPF_EXIST), "fragments");
   }
 }

@@ -95,7 +95,11 @@ Load::Load(const Place& place, const Argv& arguments)
 
 Tally Load::Read(std::chrono::milliseconds patience) {
   std::optional<std::string> line = process_.ReadLine(patience);
-  if (!line) Fail(absl::StrCat("load in ", place_, " died\n", process_.Err()));
+  if (!line) {
+    Fail(absl::StrCat("load in ", place_,
+                      process_.running() ? " has said nothing in time" : " died", "\n",
+                      process_.Err()));
+  }
   nlohmann::json json = nlohmann::json::parse(*line);
   return {json["attempts"],
           json["ok"],

@@ -28,12 +28,12 @@ TEST_P(ForwardDropTest, F3PolicyDrop) {
     RemoveKubeProxyRules(cluster_.node1);
   }
   // So it is in stack forwarding: the policy bites there. Past the stack it does not.
-  cluster_.Start({"stack", "off"});
+  cluster_.StartBoth({"stack", "off"});
   ExpectSilence(cluster_.client, cluster_.near);
   ExpectSilence(cluster_.client, cluster_.far);
   for (const char* socket_lb : {"off", "all"}) {
     SCOPED_TRACE(socket_lb);
-    cluster_.Start({"redirect", socket_lb});
+    cluster_.StartBoth({"redirect", socket_lb});
     ExpectServed(cluster_.client, cluster_.near, "b1");
     ExpectServed(cluster_.client, cluster_.far, "b2");
     ExpectBulk(cluster_.client, cluster_.near);
@@ -48,7 +48,7 @@ TEST_P(ForwardDropTest, Item4NothingIsInvalidToConnectionTracking) {
   DropInvalid(cluster_.node2);
   for (const Way& way : AllWays()) {
     SCOPED_TRACE(way.Name());
-    cluster_.Start(way);
+    cluster_.StartBoth(way);
     for (const auto& [service, name] : {std::pair{&cluster_.near, "b1"}, {&cluster_.far, "b2"}}) {
       ExpectServed(cluster_.client, *service, name);
       ExpectBulk(cluster_.client, *service);

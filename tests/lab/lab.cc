@@ -189,7 +189,10 @@ Node::Node(Lab& lab, int number, Cni cni, const std::string& cgroup, std::string
   Sysctl("net.ipv4.ip_forward", "1");
   Sysctl("net.ipv6.conf.all.forwarding", "1");
   if (cni_ == Cni::kBridged) {
-    Ip(absl::StrCat("link add cni0 type bridge mcast_snooping 0\n", "address add 10.244.", number,
+    // A MAC of its own, as CNIs give it: else it changes as pods come, and the others'
+    // neighbour entries are wrong.
+    Ip(absl::StrCat("link add cni0 address 02:57:00:00:00:0", number,
+                    " type bridge mcast_snooping 0\n", "address add 10.244.", number,
                     ".1/24 dev cni0\n", "address add fd00:244:", number, "::1/64 dev cni0 nodad\n",
                     "link set cni0 up\n"));
   }

@@ -67,22 +67,22 @@ PacketCluster::PacketCluster(Cni cni, PodNetwork network)
 
 void PacketCluster::Start(const Way& way) {
   StartOne(agent, lab, node1, way);
+  agent->AwaitReady();
+  agent->AwaitProgrammed();
+}
+
+void PacketCluster::StartBoth(const Way& way) {
   StartOne(agent2, lab, node2, way);
-  for (Agent* one : {agent.get(), agent2.get()}) {
-    one->AwaitReady();
-    one->AwaitProgrammed();
-  }
+  Start(way);
+  agent2->AwaitReady();
+  agent2->AwaitProgrammed();
 }
 
 void PacketCluster::CleanUp() {
-  for (std::unique_ptr<Agent>* one : {&agent, &agent2}) {
-    if (*one != nullptr) (*one)->Stop();
-    one->reset();
-  }
-  for (const Node* node : {&node1, &node2}) {
-    RunResult result = Waggle(*node, {"cleanup", "--pin-path", node->pin_path()});
-    if (!result.ok()) Fail("cleanup: " + result.ToString());
-  }
+  agent->Stop();
+  agent.reset();
+  RunResult result = Waggle(node1, {"cleanup", "--pin-path", node1.pin_path()});
+  if (!result.ok()) Fail("cleanup: " + result.ToString());
 }
 
 void ExpectServed(const Place& from, const Service& service, const std::string& name, int count) {

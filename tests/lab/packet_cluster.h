@@ -30,8 +30,8 @@ std::vector<Way> PacketWays();
 // A Service on ClusterIps(host): TCP and UDP port 80, and the echo on TCP port 7.
 Service MakeWithEcho(const std::string& name, int host, std::vector<Endpoint> endpoints);
 
-// A Cluster with two more Services, `near` (10.96.0.11: b1 on node1, where the client is)
-// and `far` (10.96.0.12: b2 on node2), and agents on both nodes.
+// A Cluster with two more Services: `near` (10.96.0.11: b1 on node1, where the client is)
+// and `far` (10.96.0.12: b2 on node2).
 class PacketCluster : public Cluster {
  public:
   explicit PacketCluster(Cni cni = Cni::kRouted, PodNetwork network = PodNetwork::kRoutes);
@@ -40,9 +40,11 @@ class PacketCluster : public Cluster {
   Service far;
   std::unique_ptr<Agent> agent2;
 
-  // Starts the agents, or stops them and starts them with other flags.
+  // Starts the agent of node1, or stops it and starts it with other flags.
   void Start(const Way& way);
-  // Stops them and takes everything of theirs out of the kernel.
+  // The same on both nodes.
+  void StartBoth(const Way& way);
+  // Stops the agent of node1 and takes everything of its out of the kernel.
   void CleanUp();
 
   uint64_t Reason(waggle_reason reason) const { return ReadReason(node1.pin_path(), reason); }

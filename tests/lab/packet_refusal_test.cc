@@ -141,7 +141,7 @@ TEST_P(PacketRefusalTest, Item14AConnectedSocketSeesLaterEndpoints) {
 
 // internalTrafficPolicy: Local, and the only endpoint is on another node.
 TEST_P(PacketRefusalTest, LocalPolicyWithoutLocalEndpointIsSilent) {
-  cluster_.Start({forwarding(), "off"});
+  cluster_.StartBoth({forwarding(), "off"});
   uint64_t before = cluster_.Reason(WAGGLE_REASON_PACKET_NO_LOCAL);
   ExpectSilence(cluster_.client, local_);
   EXPECT_GE(cluster_.Reason(WAGGLE_REASON_PACKET_NO_LOCAL), before + 6);
