@@ -204,6 +204,7 @@ enum waggle_flow_flag {
 	WAGGLE_FLOW_HAIRPIN = 1 << 3,  /* client and backend are one pod */
 	WAGGLE_FLOW_DIRECT =
 		1 << 4, /* no Service's: had to give its source port to a Service's flow */
+	WAGGLE_FLOW_OWNED = 1 << 5, /* TCP: the client's socket is in the pod's own namespace */
 };
 
 /*

@@ -42,6 +42,17 @@ static __always_inline int client_talks(struct __sk_buff *skb, const struct addr
 	return talks;
 }
 
+/* Is the packet a socket's that is about to connect? One that a pod forwards has none. */
+static __always_inline int is_connecting(struct __sk_buff *skb)
+{
+	struct bpf_sock *sk = skb->sk;
+
+	if (!sk)
+		return 0;
+	sk = bpf_sk_fullsock(sk);
+	return sk && sk->state == BPF_TCP_SYN_SENT;
+}
+
 /*
  * May the flow whose reply entry is in the way be forgotten? When it is over or closed, or
  * its client has no socket for it any more.
@@ -62,7 +73,9 @@ static __always_inline int is_dead(struct __sk_buff *skb, const struct waggle_fl
 		return 0;
 	if (is_closed(state))
 		return 1;
-	if (flow->kind != WAGGLE_FLOW_REPLY || n->netns_id < 0)
+	/* Of a machine behind the pod no table of ours tells. */
+	if (flow->kind != WAGGLE_FLOW_REPLY || n->netns_id < 0 ||
+	    !(flow->flags & WAGGLE_FLOW_OWNED))
 		return 0;
 	__builtin_memcpy(owner.src, flow->new_dst, 16);
 	__builtin_memcpy(owner.dst, flow->new_src, 16);
@@ -170,6 +183,8 @@ __noinline int waggle_create(struct __sk_buff *skb)
 	p = &w->p;
 	n = &w->n;
 	n->flow.kind = WAGGLE_FLOW_FORWARD;
+	if (p->protocol == IPPROTO_TCP && is_connecting(skb))
+		n->flow.flags |= WAGGLE_FLOW_OWNED;
 	n->flow.created_ns = n->now_ns;
 	n->flow.last_ns = n->now_ns;
 	n->flow.isn = p->tcp_flags & TCP_SYN ? p->seq : 0;

@@ -458,6 +458,18 @@ static __always_inline int on_solicitation(struct __sk_buff *skb)
 	return waggle_answer_solicitation(skb);
 }
 
+/*
+ * Is this SYN the one that began the flow? Not if the flow was closed since: a backend that still
+ * has a connection from this port answers with what makes the client reset it, and the
+ * SYN comes again.
+ */
+static __always_inline int is_sent_again(const struct packet *p, const struct waggle_flow *flow)
+{
+	struct waggle_flow *partner = partner_of(&p->key, flow);
+
+	return partner && flow->isn == p->seq && !is_closed(flow->state | partner->state);
+}
+
 /* What every program does. `hook` and `l2` (bytes before the IP header) are constants. */
 static __always_inline int on_packet(struct __sk_buff *skb, enum hook hook, __u32 l2)
 {
@@ -494,7 +506,7 @@ static __always_inline int on_packet(struct __sk_buff *skb, enum hook hook, __u3
 	}
 	if ((p->tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_SYN)
 		/* Sent again, or is it a new connection from an old port? */
-		known = flow->isn == p->seq && partner_of(&p->key, flow);
+		known = is_sent_again(p, flow);
 	else if (p->protocol == IPPROTO_UDP &&
 		 !(flow->flags & (WAGGLE_FLOW_SOCKET | WAGGLE_FLOW_DIRECT)))
 		known = waggle_udp_may_stay(skb);

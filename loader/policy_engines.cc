@@ -29,6 +29,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "loader/netlink_attributes.h"
 #include "userspace/os/errno_status.h"
 #include "userspace/os/unique_fd.h"
 
@@ -144,51 +145,6 @@ class Findings {
  private:
   std::set<std::string> seen_;
   std::vector<PolicyEngine> all_;
-};
-
-// The NUL-terminated text of an attribute; empty when it is none.
-std::string_view Text(const nlattr* attribute) {
-  if (!attribute || mnl_attr_validate(attribute, MNL_TYPE_NUL_STRING) < 0) return {};
-  return mnl_attr_get_str(attribute);
-}
-
-// libmnl's macros for this are no C++.
-template <typename Take>
-void ForEachAttribute(const void* begin, size_t size, Take take) {
-  const auto* end = static_cast<const char*>(begin) + size;
-  const auto* attribute = static_cast<const nlattr*>(begin);
-  while (mnl_attr_ok(attribute, static_cast<int>(end - reinterpret_cast<const char*>(attribute)))) {
-    take(attribute);
-    attribute = mnl_attr_next(attribute);
-  }
-}
-template <typename Take>
-void ForEachNested(const nlattr* nest, Take take) {
-  if (nest) ForEachAttribute(mnl_attr_get_payload(nest), mnl_attr_get_payload_len(nest), take);
-}
-
-// The attributes behind a message's fixed part, or within another, by type.
-template <size_t kTypes>
-class Attributes {
- public:
-  Attributes(const nlmsghdr* message, size_t fixed) {
-    const size_t size = mnl_nlmsg_get_payload_len(message);
-    const size_t behind = MNL_ALIGN(fixed);
-    if (size < behind) return;
-    ForEachAttribute(mnl_nlmsg_get_payload_offset(message, fixed), size - behind,
-                     [this](const nlattr* attribute) { Take(attribute); });
-  }
-  explicit Attributes(const nlattr* nest) {
-    ForEachNested(nest, [this](const nlattr* attribute) { Take(attribute); });
-  }
-  const nlattr* operator[](size_t type) const { return found_[type]; }
-
- private:
-  void Take(const nlattr* attribute) {
-    const size_t type = mnl_attr_get_type(attribute);
-    if (type < kTypes) found_[type] = attribute;
-  }
-  const nlattr* found_[kTypes] = {};
 };
 
 using Answer = std::function<void(const nlmsghdr*)>;
@@ -699,39 +655,6 @@ absl::StatusOr<std::vector<PolicyEngine>> FindPolicyEngines(const PolicyScope& s
   return PolicyEngineFinder().Find(scope);
 }
 
-ForwardingChoice ChooseForwarding(waggle_forwarding asked,
-                                  const absl::StatusOr<std::vector<PolicyEngine>>& found) {
-  ForwardingChoice choice;
-  const auto first = [&] {
-    std::string text = absl::StrCat(found->front().where, ": ", found->front().why);
-    if (found->size() > 1) absl::StrAppend(&text, " (and ", found->size() - 1, " more)");
-    return text;
-  };
-  if (asked == WAGGLE_FORWARDING_REDIRECT) {
-    choice.forwarding = WAGGLE_FORWARDING_REDIRECT;
-    choice.reason = "as asked";
-    if (found.ok() && !found->empty()) absl::StrAppend(&choice.reason, ", although ", first());
-  } else if (asked == WAGGLE_FORWARDING_STACK) {
-    choice.reason = "as asked";
-  } else if (!found.ok()) {
-    choice.reason =
-        absl::StrCat("could not look for policy engines: ", std::string(found.status().message()));
-  } else if (found->empty()) {
-    choice.forwarding = WAGGLE_FORWARDING_REDIRECT;
-    choice.reason = "no policy engine found";
-  } else {
-    choice.reason = first();
-  }
-  for (char& c : choice.reason) {
-    if (c < 0x20 || c > 0x7e) c = '?';
-  }
-  if (constexpr size_t kMost = WAGGLE_REASON_LEN - 1; choice.reason.size() > kMost) {
-    choice.reason.resize(kMost);
-    choice.reason.replace(kMost - 3, 3, "...");
-  }
-  return choice;
-}
-
 std::string_view EngineOfChain(std::string_view chain) {
   for (const NamedEngine& named : kChains) {
     if (chain == named.name) return named.engine;
@@ -744,48 +667,6 @@ std::string_view EngineOfTable(std::string_view table) {
     if (table.substr(0, named.name.size()) == named.name) return named.engine;
   }
   return {};
-}
-
-absl::StatusOr<std::vector<std::string>> LegacyChains(std::span<const uint8_t> entries, bool ipv6) {
-  const size_t fixed = ipv6 ? sizeof(ip6t_entry) : sizeof(ipt_entry);
-  const size_t target_at =
-      ipv6 ? offsetof(ip6t_entry, target_offset) : offsetof(ipt_entry, target_offset);
-  const size_t next_at =
-      ipv6 ? offsetof(ip6t_entry, next_offset) : offsetof(ipt_entry, next_offset);
-  const auto read16 = [&](size_t at) {
-    uint16_t value;
-    std::memcpy(&value, entries.data() + at, sizeof(value));
-    return size_t{value};
-  };
-  constexpr size_t kNameAt = offsetof(xt_entry_target, u.user.name);
-  constexpr size_t kNameMostLegacy = XT_EXTENSION_MAXNAMELEN;
-
-  std::vector<std::string> chains;
-  for (size_t at = 0, next = 0; at < entries.size(); at += next) {
-    const auto damaged = [&](const char* what) {
-      return absl::InvalidArgumentError(absl::StrCat("rule at offset ", at, ": ", what));
-    };
-    const size_t left = entries.size() - at;
-    if (left < fixed) return damaged("cut short");
-    const size_t target = read16(at + target_at);
-    next = read16(at + next_at);
-    if (next > left || next < fixed) return damaged("its length is wrong");
-    if (target < fixed || target + sizeof(xt_entry_target) > next) {
-      return damaged("its target is outside of it");
-    }
-    const auto text = [&](size_t from, size_t most) {
-      const auto* begin = reinterpret_cast<const char*>(entries.data() + from);
-      return std::string_view(begin, strnlen(begin, most));
-    };
-    // A chain begins with a rule that has its name in the place of a target's data.
-    if (text(at + target + kNameAt, kNameMostLegacy) != XT_ERROR_TARGET) continue;
-    const size_t name = target + sizeof(xt_entry_target);
-    const std::string_view chain =
-        text(at + name, std::min<size_t>(next - name, XT_FUNCTION_MAXNAMELEN));
-    // The one named as its target ends the table.
-    if (chain != XT_ERROR_TARGET) chains.emplace_back(chain);
-  }
-  return chains;
 }
 
 }  // namespace waggle::loader

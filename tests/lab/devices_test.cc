@@ -7,7 +7,6 @@
 #include <linux/bpf.h>
 #include <linux/pkt_cls.h>
 #include <net/if.h>
-#include <sched.h>
 #include <signal.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -23,85 +22,18 @@
 
 #include "absl/strings/str_cat.h"
 #include "loader/link_info.h"
-#include "loader/tc_filters.h"
 #include "tests/lab/cluster.h"
+#include "tests/lab/programs_at.h"
 
 namespace waggle::lab {
 namespace {
 
-using loader::TcHook;
 using testing::AllOf;
 using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::IsEmpty;
 using testing::Not;
 using Clock = std::chrono::steady_clock;
-
-// The calling thread is in the place's network namespace until the end of the scope.
-class Inside {
- public:
-  explicit Inside(const Place& place) : home_(open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC)) {
-    Fd there(open(place.surroundings().netns.c_str(), O_RDONLY | O_CLOEXEC));
-    if (setns(there.get(), CLONE_NEWNET) != 0) Fail("setns " + place.name());
-  }
-  ~Inside() {
-    if (setns(home_.get(), CLONE_NEWNET) != 0) Fail("setns home");
-  }
-
- private:
-  Fd home_;
-};
-
-uint32_t IndexOf(const Place& place, const std::string& device) {
-  Inside inside(place);
-  return if_nametoindex(device.c_str());
-}
-
-std::string LinkProgram(uint32_t link_id) {
-  Fd link(bpf_link_get_fd_by_id(link_id));
-  if (!link.valid()) return "gone";
-  auto info = loader::AskLink(link.get());
-  return info.ok() ? loader::ProgramName(info->program_id) : "gone";
-}
-
-// Names of the programs at a device, in the order in which they run.
-struct Programs {
-  std::vector<std::string> in;
-  std::vector<std::string> out;
-
-  bool operator==(const Programs&) const = default;
-  friend std::ostream& operator<<(std::ostream& stream, const Programs& programs) {
-    stream << "in:";
-    for (const std::string& name : programs.in)
-      stream << " " << name;
-    stream << " out:";
-    for (const std::string& name : programs.out)
-      stream << " " << name;
-    return stream;
-  }
-};
-
-Programs ProgramsAt(const Place& place, uint32_t ifindex) {
-  Inside inside(place);
-  Programs programs;
-  const auto take = [&](TcHook hook, uint32_t attach_type, std::vector<std::string>& names) {
-    auto links = loader::TcxLinksOf(ifindex, attach_type);
-    if (!links.ok()) {
-      names.push_back("no device");
-      return;
-    }
-    for (uint32_t id : *links)
-      names.push_back(LinkProgram(id));
-    auto filters = loader::ListFilters(ifindex, hook);
-    if (!filters.ok()) Fail(std::string(filters.status().message()));
-    for (const loader::TcFilter& filter : *filters) {
-      names.push_back("filter " + filter.name.substr(0, filter.name.find(':')));
-    }
-  };
-  take(TcHook::kIngress, loader::kTcxIngress, programs.in);
-  take(TcHook::kEgress, loader::kTcxEgress, programs.out);
-  return programs;
-}
 
 bool Exists(const std::string& path) {
   return access(path.c_str(), F_OK) == 0;

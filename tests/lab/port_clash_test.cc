@@ -30,7 +30,9 @@ class PortClashTest : public testing::TestWithParam<std::string> {
   }
 
   Argv Clash(int count, int open) const {
-    Argv argv = {"clash", "--count", absl::StrCat(count), "--open", absl::StrCat(open)};
+    // A server that keeps a port in TIME-WAIT costs a connection a second, Service or not.
+    Argv argv = {"clash",  "--timeout-ms",    "5000", "--count", absl::StrCat(count),
+                 "--open", absl::StrCat(open)};
     for (Family family : kBothFamilies) {
       for (const auto& [address, name] : Targets(family)) {
         argv.insert(argv.end(), {"--to", absl::StrCat(address, "=", name)});
@@ -96,7 +98,7 @@ TEST_P(PortClashTest, Item1AMachineBehindThePod) {
   Machine machine("machine", cluster_.client);
   cluster_.lab.Settle();
   machine.Sysctl("net.ipv4.ip_local_port_range", "32768 33067");
-  Argv services = {"clash", "--count", "1500", "--open", "20"};
+  Argv services = {"clash", "--timeout-ms", "5000", "--count", "1500", "--open", "20"};
   for (Family family : kBothFamilies) {
     for (const auto& [service, name] : {std::pair{&cluster_.near, "b1"},
                                         {&also_near_, "b1"},
