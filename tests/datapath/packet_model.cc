@@ -201,7 +201,12 @@ class Model::Job {
 
   // Is the forward entry still the one for its packet? Removed otherwise.
   bool IsFor(const Flow& flow) const {
-    if (IsSyn() && flow.isn != seq_) return false;
+    if (IsSyn()) {
+      const auto partner = model_.entries.find(Partner(tuple_, flow));
+      const bool whole = partner != model_.entries.end();
+      // What was closed since begins anew, with the same first number too.
+      if (flow.isn != seq_ || !whole || IsClosed(flow.state | partner->second.state)) return false;
+    }
     if (!IsTcp() && !(flow.flags & (WAGGLE_FLOW_DIRECT | WAGGLE_FLOW_SOCKET)) && !Serves(flow)) {
       return false;
     }

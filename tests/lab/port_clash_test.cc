@@ -94,29 +94,6 @@ TEST_P(PortClashTest, Item1TwentyThousandConnectionsFromAThousandPorts) {
 }
 
 // A machine behind the pod: its sockets are in no table of the node's.
-TEST_P(PortClashTest, Item1AMachineBehindThePod) {
-  Machine machine("machine", cluster_.client);
-  cluster_.lab.Settle();
-  machine.Sysctl("net.ipv4.ip_local_port_range", "32768 33067");
-  Argv services = {"clash", "--timeout-ms", "5000", "--count", "1500", "--open", "20"};
-  for (Family family : kBothFamilies) {
-    for (const auto& [service, name] : {std::pair{&cluster_.near, "b1"},
-                                        {&also_near_, "b1"},
-                                        {&cluster_.far, "b2"},
-                                        {&also_far_, "b2"}}) {
-      services.insert(services.end(),
-                      {"--to", absl::StrCat(Cluster::Frontend(*service, family), "=", name)});
-    }
-  }
-  // Services alone, then with their pods directly as well.
-  for (const Argv& clash : {services, Clash(600, 15)}) {
-    Tally tally = Load(machine, clash).Finish(std::chrono::seconds(250));
-    EXPECT_TRUE(tally.AllOk()) << tally;
-    EXPECT_GT(tally.shared, 100u) << tally;
-  }
-  EXPECT_GT(cluster_.Reason(WAGGLE_REASON_PORT_CHANGED), 100u);
-}
-
 // A port that the server has in TIME-WAIT: what the client's kernel does to get past that
 // (a reset, and the same SYN again) does not end the flow. The next connection from that
 // port still has to step aside.
