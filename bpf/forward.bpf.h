@@ -114,10 +114,14 @@ static __always_inline int redirect(struct __sk_buff *skb, const struct packet *
 }
 
 /* Rewrites work->p to what take_flow() read, and sends it on its way. */
-static __always_inline int forward(struct __sk_buff *skb, struct work *w)
+__noinline int waggle_forward(struct __sk_buff *skb)
 {
-	struct packet *p = &w->p;
+	struct work *w = my_work();
+	struct packet *p;
 
+	if (!w)
+		return TC_ACT_UNSPEC;
+	p = &w->p;
 	if (p->by_stack)
 		w->way.how = WAGGLE_WAY_STACK;
 	if (w->way.how != WAGGLE_WAY_STACK) {
@@ -138,13 +142,6 @@ static __always_inline int forward(struct __sk_buff *skb, struct work *w)
 	if (w->way.how == WAGGLE_WAY_STACK)
 		return TC_ACT_UNSPEC;
 	return redirect(skb, p, w->way);
-}
-
-__noinline int waggle_forward(struct __sk_buff *skb)
-{
-	struct work *w = my_work();
-
-	return w ? forward(skb, w) : TC_ACT_UNSPEC;
 }
 
 /* May this hook undo or forward packets of the flow? Else it leaves them to another one. */

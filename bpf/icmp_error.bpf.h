@@ -69,12 +69,7 @@ __noinline int waggle_on_icmp_error(struct __sk_buff *skb, __u32 hook)
 	if (!same_endpoint(p->key.dst, 0, quoted->key.src, 0))
 		return TC_ACT_UNSPEC;
 	/* A packet of the other direction than the one that is complained about. */
-	__builtin_memset(&w->key, 0, sizeof(w->key));
-	__builtin_memcpy(w->key.src, quoted->key.dst, 16);
-	__builtin_memcpy(w->key.dst, quoted->key.src, 16);
-	w->key.src_port_be = quoted->key.dst_port_be;
-	w->key.dst_port_be = quoted->key.src_port_be;
-	w->key.protocol = quoted->protocol;
+	turn_key(&quoted->key, &w->key);
 	flow = find_flow(&w->key, w->now_ns);
 	if (!flow || !is_for(hook, flow))
 		return TC_ACT_UNSPEC;

@@ -62,8 +62,7 @@ static __always_inline void note_neighbor(struct __sk_buff *skb, const struct wo
 	__builtin_memcpy(key.addr, w->p.key.src, 16);
 	key.bridge = bridge;
 	known = bpf_map_lookup_elem(&neighbors, &key);
-	if (known && *(__u32 *)known->mac == *(__u32 *)fresh.mac &&
-	    *(__u16 *)(known->mac + 4) == *(__u16 *)(fresh.mac + 4)) {
+	if (known && same_mac(known->mac, fresh.mac)) {
 		*(volatile __u64 *)&known->seen_ns = w->now_ns;
 		return;
 	}
@@ -123,8 +122,7 @@ __noinline int waggle_answer_solicitation(struct __sk_buff *skb)
 		return TC_ACT_UNSPEC;
 	if (find_mac(skb, w, bridge, message.target, message.mac))
 		return TC_ACT_UNSPEC;
-	if (*(__u32 *)own_mac == *(__u32 *)message.mac &&
-	    *(__u16 *)(own_mac + 4) == *(__u16 *)(message.mac + 4))
+	if (same_mac(own_mac, message.mac))
 		return TC_ACT_UNSPEC;
 	message.type = ND_ADVERTISEMENT;
 	message.checksum = 0;

@@ -85,6 +85,7 @@ __noinline int waggle_udp_may_stay(struct __sk_buff *skb)
 	struct work *w = my_work();
 	struct waggle_flow *flow;
 	struct service svc = {};
+	__s64 place;
 
 	if (!w || !skb)
 		return 1;
@@ -105,7 +106,11 @@ __noinline int waggle_udp_may_stay(struct __sk_buff *skb)
 					     flow->new_dst_port_be))
 			return 1;
 	}
-	return list_holds(&svc, flow->new_dst, flow->new_dst_port_be);
+	place = list_find(&svc, flow->new_dst, flow->new_dst_port_be);
+	if (place < 0)
+		return 0;
+	*(volatile __u32 *)&flow->place = (__u32)place; /* the next one need not search */
+	return 1;
 }
 
 /* How work->n goes, as far as the packet, the device and the routes tell. */
@@ -116,7 +121,8 @@ static __always_inline void choose_way(struct __sk_buff *skb, struct work *w)
 
 	if (!row || row->forwarding != WAGGLE_FORWARDING_REDIRECT)
 		return;
-	if (!w->p.tagged) {
+	/* A client without a namespace of its own (a machine's tap) has no peer to give answers to. */
+	if (!w->p.tagged && n->netns_id >= 0) {
 		addresses_of(&n->flow, &w->j.as);
 		w->j.from = routed_from(skb->ifindex);
 		w->j.learned = 0;
@@ -271,18 +277,14 @@ __noinline int waggle_learn(struct __sk_buff *skb)
  */
 __noinline int waggle_step_aside(struct __sk_buff *skb)
 {
-	struct waggle_flow_key key = {};
 	struct work *w = my_work();
+	struct waggle_flow_key key;
 	struct waggle_flow *other;
 	int reason;
 
 	if (!w)
 		return TC_ACT_UNSPEC;
-	__builtin_memcpy(key.src, w->p.key.dst, 16);
-	__builtin_memcpy(key.dst, w->p.key.src, 16);
-	key.src_port_be = w->p.key.dst_port_be;
-	key.dst_port_be = w->p.key.src_port_be;
-	key.protocol = w->p.protocol;
+	turn_key(&w->p.key, &key);
 	other = lookup_flow(&key);
 	if (!other || other->kind != WAGGLE_FLOW_REPLY || !(other->flags & WAGGLE_FLOW_REWRITE))
 		return TC_ACT_UNSPEC;
@@ -333,17 +335,14 @@ static __always_inline int lift_to_stack(struct __sk_buff *skb)
 {
 	__u32 ifindex = skb->ifindex;
 	struct waggle_device *device = bpf_map_lookup_elem(&devices, &ifindex);
-	__u8 mac[6], bridge_mac[6];
+	__u8 mac[6], bridge_mac[6], none[6] = {};
 
 	if (!device || !device->bridge)
 		return TC_ACT_UNSPEC;
 	__builtin_memcpy(bridge_mac, device->bridge_mac, 6);
 	if (bpf_skb_load_bytes(skb, 0, mac, 6))
 		return TC_ACT_UNSPEC;
-	if (*(__u32 *)mac == *(__u32 *)bridge_mac &&
-	    *(__u16 *)(mac + 4) == *(__u16 *)(bridge_mac + 4))
-		return TC_ACT_UNSPEC;
-	if (*(__u32 *)bridge_mac == 0 && *(__u16 *)(bridge_mac + 4) == 0)
+	if (same_mac(mac, bridge_mac) || same_mac(bridge_mac, none))
 		return TC_ACT_UNSPEC;
 	if (bpf_skb_store_bytes(skb, 0, bridge_mac, 6, 0))
 		return drop(WAGGLE_REASON_REWRITE_FAILED);
@@ -378,9 +377,11 @@ static __always_inline int is_genuine(struct __sk_buff *skb, struct packet *p,
 		if (way.how != WAGGLE_WAY_NEIGH)
 			return 0;
 	} else if (way.how == WAGGLE_WAY_NEIGH && device->bridge == way.device) {
-		way.how = WAGGLE_WAY_PEER;
-		way.device = ifindex;
-		store_way(partner, way);
+		if (device->netns_id >= 0) {
+			way.how = WAGGLE_WAY_PEER;
+			way.device = ifindex;
+			store_way(partner, way);
+		}
 	} else if (way.how != WAGGLE_WAY_PEER || way.device != ifindex) {
 		return 0;
 	}

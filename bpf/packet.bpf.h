@@ -61,6 +61,27 @@ static __always_inline int is_v4(const struct packet *p)
 	return !p->v6;
 }
 
+/* What a packet of the other direction has. */
+static __always_inline void turn_key(const struct waggle_flow_key *key,
+				     struct waggle_flow_key *turned)
+{
+	__builtin_memset(turned, 0, sizeof(*turned));
+	__builtin_memcpy(turned->src, key->dst, 16);
+	__builtin_memcpy(turned->dst, key->src, 16);
+	turned->src_port_be = key->dst_port_be;
+	turned->dst_port_be = key->src_port_be;
+	turned->protocol = key->protocol;
+}
+
+static __always_inline int same_mac(const __u8 left[6], const __u8 right[6])
+{
+	__u16 l[3], r[3];
+
+	__builtin_memcpy(l, left, 6);
+	__builtin_memcpy(r, right, 6);
+	return l[0] == r[0] && l[1] == r[1] && l[2] == r[2];
+}
+
 static __always_inline void map_v4(__u8 to[16], __be32 addr_be)
 {
 	__u32 words[4] = {0, 0, bpf_htonl(0xffff), addr_be};

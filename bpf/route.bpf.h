@@ -103,6 +103,8 @@ static __always_inline int find_way(struct __sk_buff *skb, const struct packet *
 		return 0;
 	switch (device->role) {
 	case WAGGLE_ROLE_POD:
+		if (device->netns_id < 0)
+			return 0; /* no peer in another namespace: redirect_peer cannot go there */
 		way.how = WAGGLE_WAY_PEER;
 		break;
 	case WAGGLE_ROLE_BRIDGE:
@@ -111,7 +113,8 @@ static __always_inline int find_way(struct __sk_buff *skb, const struct packet *
 			/* Still a port of that bridge, and not another device of that number? */
 			struct waggle_device *port = bpf_map_lookup_elem(&devices, &j->learned);
 
-			if (port && port->role == WAGGLE_ROLE_POD && port->bridge == way.device) {
+			if (port && port->role == WAGGLE_ROLE_POD && port->netns_id >= 0 &&
+			    port->bridge == way.device) {
 				way.how = WAGGLE_WAY_PEER;
 				way.device = j->learned;
 			}

@@ -142,9 +142,9 @@ static __always_inline int same_endpoint(const __u8 left[16], __be16 left_port_b
 	return l[0] == r[0] && l[1] == r[1] && left_port_be == right_port_be;
 }
 
-/* Does the list hold this backend? Lists are sorted: 17 steps for 65,535. */
-static __always_inline int list_holds(const struct service *svc, const __u8 addr[16],
-				      __be16 port_be)
+/* Where in the list is this backend? Lists are sorted: 17 steps for 65,535. -1: nowhere. */
+static __always_inline __s64 list_find(const struct service *svc, const __u8 addr[16],
+				       __be16 port_be)
 {
 	__u32 low = 0, high = svc->count;
 
@@ -154,20 +154,26 @@ static __always_inline int list_holds(const struct service *svc, const __u8 addr
 		int order;
 
 		if (low >= high)
-			return 0;
+			return -1;
 		middle = (low + high) / 2;
 		backend = backend_at(svc, middle);
 		if (!backend)
-			return 0;
+			return -1;
 		order = compare_endpoint(addr, port_be, backend->addr, backend->port_be);
 		if (order == 0)
-			return 1;
+			return middle;
 		if (order < 0)
 			high = middle;
 		else
 			low = middle + 1;
 	}
-	return 0;
+	return -1;
+}
+
+static __always_inline int list_holds(const struct service *svc, const __u8 addr[16],
+				      __be16 port_be)
+{
+	return list_find(svc, addr, port_be) >= 0;
 }
 
 #endif

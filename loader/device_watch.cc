@@ -31,11 +31,11 @@ constexpr int kRest = 20;
 DeviceWatch::~DeviceWatch() = default;
 
 absl::StatusOr<std::unique_ptr<DeviceWatch>> DeviceWatch::Open() {
-  absl::StatusOr<RtSocket> links = OpenRtSocket(SOCK_NONBLOCK);
+  absl::StatusOr<NetlinkSocket> links = OpenNetlink(NETLINK_ROUTE, SOCK_NONBLOCK);
   if (!links.ok()) return links.status();
-  absl::StatusOr<RtSocket> routes = OpenRtSocket(SOCK_NONBLOCK);
+  absl::StatusOr<NetlinkSocket> routes = OpenNetlink(NETLINK_ROUTE, SOCK_NONBLOCK);
   if (!routes.ok()) return routes.status();
-  absl::StatusOr<RtQueries> queries = RtQueries::Open();
+  absl::StatusOr<NetlinkQueries> queries = NetlinkQueries::Open(NETLINK_ROUTE);
   if (!queries.ok()) return queries.status();
   std::unique_ptr<DeviceWatch> watch(
       new DeviceWatch(*std::move(links), *std::move(routes), *std::move(queries)));
@@ -53,7 +53,7 @@ absl::StatusOr<std::unique_ptr<DeviceWatch>> DeviceWatch::Open() {
   return watch;
 }
 
-absl::Status DeviceWatch::Subscribe(const RtSocket& socket, const std::vector<int>& groups) {
+absl::Status DeviceWatch::Subscribe(const NetlinkSocket& socket, const std::vector<int>& groups) {
   const int fd = mnl_socket_get_fd(socket.get());
   // More than the system's limit needs CAP_NET_ADMIN, which the agent has; without it what
   // is lost is read again.
@@ -73,8 +73,8 @@ absl::Status DeviceWatch::Subscribe(const RtSocket& socket, const std::vector<in
   return absl::OkStatus();
 }
 
-absl::Status DeviceWatch::AskLinks(uint32_t ifindex, const RtQueries::Take& take) {
-  RtRequest request(RTM_GETLINK, ifindex == 0 ? NLM_F_DUMP : 0);
+absl::Status DeviceWatch::AskLinks(uint32_t ifindex, const NetlinkQueries::Take& take) {
+  NetlinkRequest request(RTM_GETLINK, ifindex == 0 ? NLM_F_DUMP : 0);
   auto* info = request.Put<ifinfomsg>();
   info->ifi_family = AF_UNSPEC;
   info->ifi_index = static_cast<int>(ifindex);
@@ -83,12 +83,12 @@ absl::Status DeviceWatch::AskLinks(uint32_t ifindex, const RtQueries::Take& take
 }
 
 // Addresses, then routes of both families; of one device, or (0) of all.
-absl::Status DeviceWatch::AskMarks(uint32_t ifindex, const RtQueries::Take& take) {
-  RtRequest addresses(RTM_GETADDR, NLM_F_DUMP);
+absl::Status DeviceWatch::AskMarks(uint32_t ifindex, const NetlinkQueries::Take& take) {
+  NetlinkRequest addresses(RTM_GETADDR, NLM_F_DUMP);
   addresses.Put<ifaddrmsg>()->ifa_index = ifindex;
   if (absl::Status status = queries_.Ask(addresses, take); !status.ok()) return status;
   for (const int family : {AF_INET, AF_INET6}) {
-    RtRequest routes(RTM_GETROUTE, NLM_F_DUMP);
+    NetlinkRequest routes(RTM_GETROUTE, NLM_F_DUMP);
     routes.Put<rtmsg>()->rtm_family = static_cast<unsigned char>(family);
     if (ifindex != 0) mnl_attr_put_u32(routes.message(), RTA_OIF, ifindex);
     if (absl::Status status = queries_.Ask(routes, take); !status.ok()) return status;
@@ -165,8 +165,8 @@ absl::Status DeviceWatch::LookUpMarks(const std::set<uint32_t>& wanted, DeviceMa
   return absl::OkStatus();
 }
 
-absl::Status DeviceWatch::Drain(const RtSocket& socket, DeviceChanges* changes, bool* lost) {
-  std::vector<char> buffer(kRtBuffer);
+absl::Status DeviceWatch::Drain(const NetlinkSocket& socket, DeviceChanges* changes, bool* lost) {
+  std::vector<char> buffer(kNetlinkBuffer);
   while (true) {
     const ssize_t size = mnl_socket_recvfrom(socket.get(), buffer.data(), buffer.size());
     if (size < 0) {

@@ -12,7 +12,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "loader/devices.h"
-#include "loader/rtnetlink.h"
+#include "loader/netlink.h"
 #include "userspace/os/unique_fd.h"
 
 struct nlmsghdr;
@@ -49,14 +49,14 @@ class DeviceWatch {
   const DeviceMap& devices() const { return devices_; }
 
  private:
-  DeviceWatch(RtSocket links, RtSocket routes, RtQueries queries)
+  DeviceWatch(NetlinkSocket links, NetlinkSocket routes, NetlinkQueries queries)
       : links_(std::move(links)), routes_(std::move(routes)), queries_(std::move(queries)) {}
-  absl::Status Subscribe(const RtSocket& socket, const std::vector<int>& groups);
+  absl::Status Subscribe(const NetlinkSocket& socket, const std::vector<int>& groups);
   // Handles what waits at a socket. `lost`: some events were, for want of room.
-  absl::Status Drain(const RtSocket& socket, DeviceChanges* changes, bool* lost);
+  absl::Status Drain(const NetlinkSocket& socket, DeviceChanges* changes, bool* lost);
   // One device, or (0) all.
-  absl::Status AskLinks(uint32_t ifindex, const RtQueries::Take& take);
-  absl::Status AskMarks(uint32_t ifindex, const RtQueries::Take& take);
+  absl::Status AskLinks(uint32_t ifindex, const NetlinkQueries::Take& take);
+  absl::Status AskMarks(uint32_t ifindex, const NetlinkQueries::Take& take);
 
   absl::StatusOr<DeviceMap> Dump();
   // Looks up the marks of these among `devices`.
@@ -70,11 +70,11 @@ class DeviceWatch {
                    DeviceChanges* changes);
 
   os::UniqueFd epoll_;  // of the two sockets
-  RtSocket links_;
+  NetlinkSocket links_;
   // Apart, as a routing daemon may change very many at once: what is lost here costs a look at
   // the routes some time later, and no device.
-  RtSocket routes_;
-  RtQueries queries_;
+  NetlinkSocket routes_;
+  NetlinkQueries queries_;
   DeviceMap devices_;
   bool resync_ = false;            // everything must be read anew
   std::set<uint32_t> stale_;       // devices whose marks must be looked up again

@@ -11,7 +11,7 @@
 #include <string_view>
 
 #include "absl/strings/str_cat.h"
-#include "loader/rtnetlink.h"
+#include "loader/netlink.h"
 
 namespace waggle::loader {
 namespace {

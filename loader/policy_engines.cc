@@ -4,7 +4,6 @@
 
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
-#include <libmnl/libmnl.h>
 #include <linux/bpf.h>
 #include <linux/netfilter.h>
 #include <linux/netfilter/nf_tables.h>
@@ -23,13 +22,12 @@
 #include <cstddef>
 #include <cstring>
 #include <fstream>
-#include <functional>
 #include <optional>
 #include <set>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "loader/netlink_attributes.h"
+#include "loader/netlink.h"
 #include "userspace/os/errno_status.h"
 #include "userspace/os/unique_fd.h"
 
@@ -147,8 +145,6 @@ class Findings {
   std::vector<PolicyEngine> all_;
 };
 
-using Answer = std::function<void(const nlmsghdr*)>;
-
 // The fixed part of a message; null when it is too short to have one.
 template <typename T>
 const T* Fixed(const nlmsghdr* message) {
@@ -156,94 +152,16 @@ const T* Fixed(const nlmsghdr* message) {
   return static_cast<const T*>(mnl_nlmsg_get_payload(message));
 }
 
-// One conversation with the kernel.
-class Netlink {
- public:
-  static absl::StatusOr<Netlink> Open(int protocol) {
-    Netlink netlink;
-    netlink.fd_.Reset(socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, protocol));
-    if (!netlink.fd_) return os::ErrnoStatus(errno, "open a netlink socket");
-    const timeval patience{.tv_sec = 5, .tv_usec = 0};
-    setsockopt(netlink.fd_.get(), SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
-    netlink.buffer_.resize(64 << 10);  // the kernel fills at most half of it at once
-    return netlink;
+// Asks for all objects, with several tries; `take` may get one more than once.
+absl::Status Dump(NetlinkQueries& queries, NetlinkRequest& request,
+                  const NetlinkQueries::Take& take) {
+  for (int i = 0; i < kDumpTries; ++i) {
+    const absl::Status status = queries.Ask(request, take);
+    // Unavailable without an errno: objects changed meanwhile, some may be missing.
+    if (!absl::IsUnavailable(status) || queries.error() != 0) return status;
   }
-
-  // Sends `request` and hands out each answer. False: objects changed during a dump, so that
-  // some may be missing.
-  absl::StatusOr<bool> Ask(nlmsghdr* request, const Answer& take) {
-    error_ = 0;
-    request->nlmsg_seq = ++sequence_;
-    request->nlmsg_flags |= NLM_F_REQUEST | NLM_F_ACK;
-    sockaddr_nl kernel{};
-    kernel.nl_family = AF_NETLINK;
-    if (sendto(fd_.get(), request, request->nlmsg_len, 0, reinterpret_cast<sockaddr*>(&kernel),
-               sizeof(kernel)) < 0) {
-      return os::ErrnoStatus(errno, "send a netlink request");
-    }
-    bool whole = true;
-    while (true) {
-      const ssize_t got = recv(fd_.get(), buffer_.data(), buffer_.size(), 0);
-      if (got < 0 && errno == EINTR) continue;
-      if (got < 0) return os::ErrnoStatus(errno, "receive a netlink answer");
-      int left = static_cast<int>(got);
-      for (auto* message = reinterpret_cast<const nlmsghdr*>(buffer_.data());
-           mnl_nlmsg_ok(message, left); message = mnl_nlmsg_next(message, &left)) {
-        if (message->nlmsg_seq != sequence_) continue;
-        if (message->nlmsg_flags & NLM_F_DUMP_INTR) whole = false;
-        if (message->nlmsg_type != NLMSG_DONE && message->nlmsg_type != NLMSG_ERROR) {
-          if (message->nlmsg_type >= NLMSG_MIN_TYPE) take(message);
-          continue;
-        }
-        int error = 0;
-        if (mnl_nlmsg_get_payload_len(message) >= sizeof(error)) {
-          std::memcpy(&error, mnl_nlmsg_get_payload(message), sizeof(error));
-        }
-        error_ = -error;
-        if (error < 0) return os::ErrnoStatus(-error, "netlink");
-        return whole;
-      }
-    }
-  }
-
-  // The same with several tries; `take` may get an object more than once.
-  absl::Status Dump(nlmsghdr* request, const Answer& take) {
-    request->nlmsg_flags |= NLM_F_DUMP;
-    for (int i = 0; i < kDumpTries; ++i) {
-      absl::StatusOr<bool> whole = Ask(request, take);
-      if (!whole.ok()) return whole.status();
-      if (*whole) break;
-    }
-    return absl::OkStatus();
-  }
-
-  // What the kernel answered the last request with, as errno has it.
-  int error() const { return error_; }
-
- private:
-  os::UniqueFd fd_;
-  uint32_t sequence_ = 0;
-  int error_ = 0;
-  std::vector<char> buffer_;
-};
-
-// A request with a fixed part of type T, all zero.
-template <typename T>
-class Request {
- public:
-  explicit Request(uint16_t type) {
-    header_ = mnl_nlmsg_put_header(room_);
-    header_->nlmsg_type = type;
-    body_ = static_cast<T*>(mnl_nlmsg_put_extra_header(header_, sizeof(T)));
-  }
-  nlmsghdr* header() { return header_; }
-  T* operator->() { return body_; }
-
- private:
-  alignas(nlmsghdr) char room_[256] = {};
-  nlmsghdr* header_;
-  T* body_;
-};
+  return absl::OkStatus();
+}
 
 absl::Status Annotate(const absl::Status& status, std::string_view what) {
   if (status.ok()) return status;
@@ -264,7 +182,7 @@ struct NftState {
 
 void TakeTable(const nlmsghdr* message, NftState& state) {
   const Attributes<NFTA_TABLE_NAME + 1> table(message, sizeof(nfgenmsg));
-  const std::string_view name = Text(table[NFTA_TABLE_NAME]);
+  const std::string name = TextOf(table[NFTA_TABLE_NAME]);
   const std::string_view engine = EngineOfTable(name);
   if (engine.empty()) return;
   const auto* fixed = Fixed<nfgenmsg>(message);
@@ -283,56 +201,58 @@ void TakeBoundChain(const nlmsghdr* message, NftState& state) {
   const Attributes<NFTA_CHAIN_HOOK + 1> chain(message, sizeof(nfgenmsg));
   const Attributes<NFTA_HOOK_DEVS + 1> hook(chain[NFTA_CHAIN_HOOK]);
   const auto bind = [&](const nlattr* device) {
-    if (const std::string_view to = Text(device); !to.empty()) {
-      state.bound.emplace(std::string(to), ChainText(Text(chain[NFTA_CHAIN_NAME]), NFPROTO_NETDEV,
-                                                     Text(chain[NFTA_CHAIN_TABLE])));
+    if (const std::string to = TextOf(device); !to.empty()) {
+      state.bound.emplace(to, ChainText(TextOf(chain[NFTA_CHAIN_NAME]), NFPROTO_NETDEV,
+                                        TextOf(chain[NFTA_CHAIN_TABLE])));
     }
   };
   bind(hook[NFTA_HOOK_DEV]);
-  ForEachNested(hook[NFTA_HOOK_DEVS], bind);
+  if (const nlattr* devices = hook[NFTA_HOOK_DEVS]) ForEachAttribute(devices, bind);
 }
 
 // Is there such a chain where iptables-nft has its table `filter`?
-absl::Status AskForChain(Netlink& netlink, uint8_t family, const NamedEngine& named,
+absl::Status AskForChain(NetlinkQueries& netlink, uint8_t family, const NamedEngine& named,
                          NftState& state) {
   constexpr char kTable[] = "filter";
-  Request<nfgenmsg> request(NftType(NFT_MSG_GETCHAIN));
-  request->nfgen_family = family;
-  mnl_attr_put_strz(request.header(), NFTA_CHAIN_TABLE, kTable);
-  mnl_attr_put_strz(request.header(), NFTA_CHAIN_NAME, std::string(named.name).c_str());
-  const absl::StatusOr<bool> asked = netlink.Ask(request.header(), [](const nlmsghdr*) {});
+  NetlinkRequest request(NftType(NFT_MSG_GETCHAIN), 0);
+  auto* request_head = request.Put<nfgenmsg>();
+  request_head->nfgen_family = family;
+  mnl_attr_put_strz(request.message(), NFTA_CHAIN_TABLE, kTable);
+  mnl_attr_put_strz(request.message(), NFTA_CHAIN_NAME, std::string(named.name).c_str());
+  const absl::Status asked = netlink.Ask(request, [](const nlmsghdr*) {});
   if (asked.ok()) {
     state.engines.Add(ChainText(named.name, family, kTable), PolicyOf(named.engine));
   }
-  return netlink.error() == ENOENT ? absl::OkStatus() : asked.status();
+  return netlink.error() == ENOENT ? absl::OkStatus() : asked;
 }
 
 // Brings `state` up to date. A kernel without nf_tables has no chains.
 absl::Status ReadNftables(std::optional<NftState>& state) {
-  absl::StatusOr<Netlink> netlink = Netlink::Open(NETLINK_NETFILTER);
+  absl::StatusOr<NetlinkQueries> netlink = NetlinkQueries::Open(NETLINK_NETFILTER);
   if (!netlink.ok()) {
     return absl::IsUnimplemented(netlink.status()) ? absl::OkStatus() : netlink.status();
   }
   NftState fresh;
-  Request<nfgenmsg> generation(NftType(NFT_MSG_GETGEN));
-  const absl::StatusOr<bool> asked =
-      netlink->Ask(generation.header(), [&](const nlmsghdr* message) {
-        const Attributes<NFTA_GEN_ID + 1> found(message, sizeof(nfgenmsg));
-        const nlattr* id = found[NFTA_GEN_ID];
-        if (id && mnl_attr_validate(id, MNL_TYPE_U32) >= 0) {
-          fresh.generation = ntohl(mnl_attr_get_u32(id));
-        }
-      });
+  NetlinkRequest generation(NftType(NFT_MSG_GETGEN), 0);
+  generation.Put<nfgenmsg>();
+  const absl::Status asked = netlink->Ask(generation, [&](const nlmsghdr* message) {
+    const Attributes<NFTA_GEN_ID + 1> found(message, sizeof(nfgenmsg));
+    const nlattr* id = found[NFTA_GEN_ID];
+    if (id && mnl_attr_validate(id, MNL_TYPE_U32) >= 0) {
+      fresh.generation = ntohl(mnl_attr_get_u32(id));
+    }
+  });
   if (netlink->error() == EINVAL || netlink->error() == EOPNOTSUPP) {
     state.reset();
     return absl::OkStatus();
   }
-  if (!asked.ok()) return asked.status();
+  if (!asked.ok()) return asked;
   if (state && state->generation == fresh.generation) return absl::OkStatus();
 
-  Request<nfgenmsg> tables(NftType(NFT_MSG_GETTABLE));
+  NetlinkRequest tables(NftType(NFT_MSG_GETTABLE), NLM_F_DUMP);
+  tables.Put<nfgenmsg>();
   absl::Status status =
-      netlink->Dump(tables.header(), [&](const nlmsghdr* message) { TakeTable(message, fresh); });
+      Dump(*netlink, tables, [&](const nlmsghdr* message) { TakeTable(message, fresh); });
   if (!status.ok()) return status;
   for (const uint8_t family : {NFPROTO_IPV4, NFPROTO_IPV6}) {
     for (const NamedEngine& named : kChains) {
@@ -340,10 +260,10 @@ absl::Status ReadNftables(std::optional<NftState>& state) {
       if (!status.ok()) return status;
     }
   }
-  Request<nfgenmsg> chains(NftType(NFT_MSG_GETCHAIN));
-  chains->nfgen_family = NFPROTO_NETDEV;
-  status = netlink->Dump(chains.header(),
-                         [&](const nlmsghdr* message) { TakeBoundChain(message, fresh); });
+  NetlinkRequest chains(NftType(NFT_MSG_GETCHAIN), NLM_F_DUMP);
+  auto* chains_head = chains.Put<nfgenmsg>();
+  chains_head->nfgen_family = NFPROTO_NETDEV;
+  status = Dump(*netlink, chains, [&](const nlmsghdr* message) { TakeBoundChain(message, fresh); });
   if (!status.ok()) return status;
   state = std::move(fresh);
   return absl::OkStatus();
@@ -463,31 +383,33 @@ struct Device {
 using Devices = std::map<int, Device>;  // by ifindex
 
 // Their names, and those that are ports of Open vSwitch.
-absl::Status ReadLinks(Netlink& netlink, Devices& devices, Findings& findings) {
-  Request<ifinfomsg> request(RTM_GETLINK);
-  return netlink.Dump(request.header(), [&](const nlmsghdr* message) {
+absl::Status ReadLinks(NetlinkQueries& netlink, Devices& devices, Findings& findings) {
+  NetlinkRequest request(RTM_GETLINK, NLM_F_DUMP);
+  request.Put<ifinfomsg>();
+  return Dump(netlink, request, [&](const nlmsghdr* message) {
     const Attributes<IFLA_LINKINFO + 1> link(message, sizeof(ifinfomsg));
     const auto* fixed = Fixed<ifinfomsg>(message);
     const auto device = fixed ? devices.find(fixed->ifi_index) : devices.end();
     if (device == devices.end()) return;
-    device->second.name = Text(link[IFLA_IFNAME]);
+    device->second.name = TextOf(link[IFLA_IFNAME]);
     const Attributes<IFLA_INFO_SLAVE_KIND + 1> kind(link[IFLA_LINKINFO]);
-    if (device->second.pod && Text(kind[IFLA_INFO_SLAVE_KIND]) == "openvswitch") {
+    if (device->second.pod && TextOf(kind[IFLA_INFO_SLAVE_KIND]) == "openvswitch") {
       findings.Add(absl::StrCat(Shown(device->second.name), " is a port of Open vSwitch"),
                    "its flows hold the policy");
     }
   });
 }
 
-absl::Status ReadQdiscs(Netlink& netlink, Devices& devices, Findings& findings) {
-  Request<tcmsg> request(RTM_GETQDISC);
-  return netlink.Dump(request.header(), [&](const nlmsghdr* message) {
+absl::Status ReadQdiscs(NetlinkQueries& netlink, Devices& devices, Findings& findings) {
+  NetlinkRequest request(RTM_GETQDISC, NLM_F_DUMP);
+  request.Put<tcmsg>();
+  return Dump(netlink, request, [&](const nlmsghdr* message) {
     const Attributes<TCA_KIND + 1> qdisc(message, sizeof(tcmsg));
     const auto* fixed = Fixed<tcmsg>(message);
     const auto found = fixed ? devices.find(fixed->tcm_ifindex) : devices.end();
     if (found == devices.end()) return;
     Device& device = found->second;
-    const std::string_view kind = Text(qdisc[TCA_KIND]);
+    const std::string kind = TextOf(qdisc[TCA_KIND]);
     if (kind == "clsact" || kind == "ingress") device.filters = true;
     // On an uplink they see our packets like all others.
     if (device.pod && std::find(std::begin(kHarmlessQdiscs), std::end(kHarmlessQdiscs), kind) ==
@@ -555,20 +477,21 @@ absl::Status ReadTcx(int ifindex, const Device& device, const Direction& directi
   return absl::OkStatus();
 }
 
-absl::Status ReadFilters(Netlink& netlink, int ifindex, const Device& device,
+absl::Status ReadFilters(NetlinkQueries& netlink, int ifindex, const Device& device,
                          const Direction& direction, const PolicyScope& scope, Findings& findings) {
-  Request<tcmsg> request(RTM_GETTFILTER);
-  request->tcm_ifindex = ifindex;
-  request->tcm_parent = direction.parent;
-  const absl::Status status = netlink.Dump(request.header(), [&](const nlmsghdr* message) {
+  NetlinkRequest request(RTM_GETTFILTER, NLM_F_DUMP);
+  auto* head = request.Put<tcmsg>();
+  head->tcm_ifindex = ifindex;
+  head->tcm_parent = direction.parent;
+  const absl::Status status = Dump(netlink, request, [&](const nlmsghdr* message) {
     if (message->nlmsg_type != RTM_NEWTFILTER) return;
     const Attributes<TCA_OPTIONS + 1> filter(message, sizeof(tcmsg));
     if (!filter[TCA_OPTIONS]) return;  // a class of filters, without one in it
-    const std::string_view kind = Text(filter[TCA_KIND]);
-    std::string_view name;
+    const std::string kind = TextOf(filter[TCA_KIND]);
+    std::string name;
     if (kind == "bpf") {
       const Attributes<TCA_BPF_ID + 1> bpf(filter[TCA_OPTIONS]);
-      name = Text(bpf[TCA_BPF_NAME]);
+      name = TextOf(bpf[TCA_BPF_NAME]);
       if (IsOurName(name)) return;
       const nlattr* id = bpf[TCA_BPF_ID];
       if (id && mnl_attr_validate(id, MNL_TYPE_U32) >= 0 &&
@@ -594,7 +517,7 @@ absl::Status ReadDevices(const PolicyScope& scope, const std::optional<NftState>
   for (const int ifindex : scope.pods)
     devices[ifindex].pod = true;
   if (devices.empty()) return absl::OkStatus();
-  absl::StatusOr<Netlink> netlink = Netlink::Open(NETLINK_ROUTE);
+  absl::StatusOr<NetlinkQueries> netlink = NetlinkQueries::Open(NETLINK_ROUTE);
   if (!netlink.ok()) return netlink.status();
   if (absl::Status status = ReadLinks(*netlink, devices, findings); !status.ok()) {
     return Annotate(status, "read the devices");

@@ -166,9 +166,9 @@ std::string_view RoleName(waggle_role role) {
     case WAGGLE_ROLE_TUNNEL:
       return "tunnel";
     case WAGGLE_ROLE_NONE:
-      break;
+      return "none";
   }
-  return "none";
+  return "unknown";
 }
 
 }  // namespace waggle::loader

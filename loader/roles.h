@@ -36,7 +36,7 @@ struct RoleDecision {
 // gateways leave by it and none to a single address (a pod that is a router has both).
 std::map<uint32_t, RoleDecision> AssignRoles(const DeviceMap& devices, const RoleRules& rules);
 
-// "none", "pod", "bridge", "uplink", "tunnel".
+// "none", "pod", "bridge", "uplink", "tunnel"; "unknown" for what pins may hold besides.
 std::string_view RoleName(waggle_role role);
 
 }  // namespace waggle::loader

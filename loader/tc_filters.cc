@@ -10,7 +10,7 @@
 #include <cstring>
 
 #include "absl/strings/str_cat.h"
-#include "loader/rtnetlink.h"
+#include "loader/netlink.h"
 #include "userspace/os/errno_status.h"
 
 namespace waggle::loader {
@@ -56,9 +56,9 @@ bool IsOurs(const TcFilter& filter) {
 }
 
 absl::StatusOr<std::vector<TcFilter>> ListFilters(uint32_t ifindex, TcHook hook) {
-  absl::StatusOr<RtQueries> queries = RtQueries::Open();
+  absl::StatusOr<NetlinkQueries> queries = NetlinkQueries::Open(NETLINK_ROUTE);
   if (!queries.ok()) return queries.status();
-  RtRequest request(RTM_GETTFILTER, NLM_F_DUMP);
+  NetlinkRequest request(RTM_GETTFILTER, NLM_F_DUMP);
   auto* info = request.Put<tcmsg>();
   info->tcm_ifindex = static_cast<int>(ifindex);
   info->tcm_parent = ParentOf(hook);
@@ -79,10 +79,10 @@ absl::StatusOr<std::vector<TcFilter>> ListFilters(uint32_t ifindex, TcHook hook)
 }
 
 absl::StatusOr<std::string> IngressQdisc(uint32_t ifindex) {
-  absl::StatusOr<RtQueries> queries = RtQueries::Open();
+  absl::StatusOr<NetlinkQueries> queries = NetlinkQueries::Open(NETLINK_ROUTE);
   if (!queries.ok()) return queries.status();
   // A dump of all devices: a question about one is answered to all who watch.
-  RtRequest request(RTM_GETQDISC, NLM_F_DUMP);
+  NetlinkRequest request(RTM_GETQDISC, NLM_F_DUMP);
   request.Put<tcmsg>();
   std::string kind;
   const absl::Status status = queries->Ask(request, [&](const nlmsghdr* message) {

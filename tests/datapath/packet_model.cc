@@ -192,6 +192,7 @@ class Model::Job {
     Way& way = forward->second.way;
     if (program_ == Program::kNetIn) return way.how == WAGGLE_WAY_NEIGH;
     if (way.how == WAGGLE_WAY_NEIGH && here_.bridge == way.device) {
+      if (here_.netns_id < 0) return true;
       // Its packets need not ask the bridge any more where the backend is.
       way.how = WAGGLE_WAY_PEER;
       way.device = ifindex_;
@@ -280,7 +281,7 @@ class Model::Job {
       flow.flags |= WAGGLE_FLOW_HAIRPIN | WAGGLE_FLOW_REDIRECT;
       flow.new_src.address = tuple_.dst.address;
     } else if (model_.forwarding == WAGGLE_FORWARDING_REDIRECT) {
-      if (view_.tags == 0 && !tagged_ && SourceFits())
+      if (view_.tags == 0 && !tagged_ && here_.netns_id >= 0 && SourceFits())
         flow.way = model_.WayTo(flow.new_dst.address);
       if (flow.way.how == WAGGLE_WAY_STACK) {
         Count(WAGGLE_REASON_NO_SHORT_WAY);
@@ -665,6 +666,8 @@ Way Model::WayTo(const net::Address& dst) const {
   if (device == devices.end()) return {};
   switch (device->second.role) {
     case WAGGLE_ROLE_POD:
+      // A tap has no other side in a pod's namespace.
+      if (device->second.netns_id < 0) return {};
       return {WAGGLE_WAY_PEER, route->device, route->mtu};
     case WAGGLE_ROLE_BRIDGE:
     case WAGGLE_ROLE_TUNNEL:

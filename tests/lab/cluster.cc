@@ -93,6 +93,20 @@ std::vector<Traffic> AllTraffic() {
   return all;
 }
 
+std::vector<std::tuple<Cni, PodNetwork>> EveryPodNetwork() {
+  std::vector<std::tuple<Cni, PodNetwork>> all;
+  for (Cni cni : {Cni::kRouted, Cni::kBridged}) {
+    for (PodNetwork network : {PodNetwork::kRoutes, PodNetwork::kVxlan, PodNetwork::kTun}) {
+      all.emplace_back(cni, network);
+    }
+  }
+  return all;
+}
+
+std::string PodNetworkOf(const testing::TestParamInfo<std::tuple<Cni, PodNetwork>>& info) {
+  return NameOf(std::get<0>(info.param)) + NameOf(std::get<1>(info.param));
+}
+
 std::string FamilyOf(const testing::TestParamInfo<net::Family>& info) {
   return NameOf(info.param);
 }

@@ -7,6 +7,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <tuple>
 #include <vector>
 
 #include "tests/lab/agent.h"
@@ -78,7 +79,10 @@ struct Traffic {
   std::string Silence() const;
 };
 std::vector<Traffic> AllTraffic();
+// Each way of wiring pods with each of joining nodes.
+std::vector<std::tuple<Cni, PodNetwork>> EveryPodNetwork();
 // For INSTANTIATE_TEST_SUITE_P.
+std::string PodNetworkOf(const testing::TestParamInfo<std::tuple<Cni, PodNetwork>>& info);
 std::string FamilyOf(const testing::TestParamInfo<net::Family>& info);
 std::string TrafficOf(const testing::TestParamInfo<Traffic>& info);
 void PrintTo(const Traffic& traffic, std::ostream* out);

@@ -26,14 +26,7 @@ INSTANTIATE_TEST_SUITE_P(, LabTest, testing::Values(Cni::kRouted, Cni::kBridged)
 
 class LabNetworkTest : public testing::TestWithParam<std::tuple<Cni, PodNetwork>> {};
 
-INSTANTIATE_TEST_SUITE_P(, LabNetworkTest,
-                         testing::Combine(testing::Values(Cni::kRouted, Cni::kBridged),
-                                          testing::Values(PodNetwork::kRoutes, PodNetwork::kVxlan,
-                                                          PodNetwork::kTun)),
-                         [](const auto& param) {
-                           return NameOf(std::get<0>(param.param)) +
-                                  NameOf(std::get<1>(param.param));
-                         });
+INSTANTIATE_TEST_SUITE_P(, LabNetworkTest, testing::ValuesIn(EveryPodNetwork()), PodNetworkOf);
 
 // Every pair of places of a two-node cluster, both families, TCP and UDP.
 TEST_P(LabNetworkTest, EverybodyReachesEverybodyDirectly) {

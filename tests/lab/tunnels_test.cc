@@ -16,14 +16,7 @@ class TunnelsTest : public testing::TestWithParam<std::tuple<Cni, PodNetwork>> {
   PacketCluster cluster_{std::get<0>(GetParam()), std::get<1>(GetParam())};
 };
 
-INSTANTIATE_TEST_SUITE_P(, TunnelsTest,
-                         testing::Combine(testing::Values(Cni::kRouted, Cni::kBridged),
-                                          testing::Values(PodNetwork::kRoutes, PodNetwork::kVxlan,
-                                                          PodNetwork::kTun)),
-                         [](const auto& param) {
-                           return NameOf(std::get<0>(param.param)) +
-                                  NameOf(std::get<1>(param.param));
-                         });
+INSTANTIATE_TEST_SUITE_P(, TunnelsTest, testing::ValuesIn(EveryPodNetwork()), PodNetworkOf);
 
 TEST_P(TunnelsTest, F6EveryPodNetwork) {
   InstallKubeProxyRules(cluster_.node1, cluster_.far);

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "absl/strings/numbers.h"
+#include "loader/roles.h"
 
 namespace waggle::cli {
 namespace {
@@ -38,21 +39,6 @@ std::string ForwardingName(uint32_t forwarding) {
       return "redirect";
     case WAGGLE_FORWARDING_AUTO:
       return "auto";
-    default:
-      return kUnknown;
-  }
-}
-
-std::string RoleName(uint32_t role) {
-  switch (role) {
-    case WAGGLE_ROLE_POD:
-      return "pod";
-    case WAGGLE_ROLE_BRIDGE:
-      return "bridge";
-    case WAGGLE_ROLE_UPLINK:
-      return "uplink";
-    case WAGGLE_ROLE_TUNNEL:
-      return "tunnel";
     default:
       return kUnknown;
   }
@@ -172,7 +158,7 @@ std::vector<DeviceFacts> DevicesOf(const maps::Devices& devices,
   std::vector<DeviceFacts> all;
   for (auto& [ifindex, facts] : by_index) {
     facts.ifindex = ifindex;
-    facts.role = RoleName(facts.device.role);
+    facts.role = loader::RoleName(static_cast<waggle_role>(facts.device.role));
     std::sort(facts.programs.begin(), facts.programs.end());
     all.push_back(std::move(facts));
   }

@@ -1,4 +1,4 @@
-#include "loader/rtnetlink.h"
+#include "loader/netlink.h"
 
 #include <sys/socket.h>
 #include <sys/time.h>
@@ -18,44 +18,48 @@ constexpr timeval kPatience = {10, 0};
 
 }  // namespace
 
-void RtSocketCloser::operator()(mnl_socket* socket) const {
+void NetlinkCloser::operator()(mnl_socket* socket) const {
   mnl_socket_close(socket);
 }
 
-absl::StatusOr<RtSocket> OpenRtSocket(int flags) {
-  RtSocket socket(mnl_socket_open2(NETLINK_ROUTE, SOCK_CLOEXEC | flags));
+absl::StatusOr<NetlinkSocket> OpenNetlink(int protocol, int flags) {
+  NetlinkSocket socket(mnl_socket_open2(protocol, SOCK_CLOEXEC | flags));
   if (!socket || mnl_socket_bind(socket.get(), 0, MNL_SOCKET_AUTOPID) != 0) {
-    return os::ErrnoStatus(errno, "open an rtnetlink socket");
+    return os::ErrnoStatus(errno, "open a netlink socket");
   }
   return socket;
 }
 
 std::string TextOf(const nlattr* attribute) {
+  if (!attribute) return "";
   const auto* text = static_cast<const char*>(mnl_attr_get_payload(attribute));
   return {text, strnlen(text, mnl_attr_get_payload_len(attribute))};
 }
 
 uint32_t NumberOf(const nlattr* attribute) {
-  return mnl_attr_get_payload_len(attribute) >= sizeof(uint32_t) ? mnl_attr_get_u32(attribute) : 0;
+  return attribute && mnl_attr_get_payload_len(attribute) >= sizeof(uint32_t)
+             ? mnl_attr_get_u32(attribute)
+             : 0;
 }
 
-RtRequest::RtRequest(uint16_t type, uint16_t flags) : message_(mnl_nlmsg_put_header(buffer_)) {
+NetlinkRequest::NetlinkRequest(uint16_t type, uint16_t flags)
+    : message_(mnl_nlmsg_put_header(buffer_)) {
   message_->nlmsg_type = type;
   message_->nlmsg_flags = static_cast<uint16_t>(NLM_F_REQUEST | flags);
 }
 
-void* RtRequest::PutBytes(size_t size) {
+void* NetlinkRequest::PutBytes(size_t size) {
   return mnl_nlmsg_put_extra_header(message_, size);
 }
 
-absl::StatusOr<RtQueries> RtQueries::Open() {
-  absl::StatusOr<RtSocket> socket = OpenRtSocket(0);
+absl::StatusOr<NetlinkQueries> NetlinkQueries::Open(int protocol) {
+  absl::StatusOr<NetlinkSocket> socket = OpenNetlink(protocol, 0);
   if (!socket.ok()) return socket.status();
-  RtQueries queries;
+  NetlinkQueries queries;
   queries.socket_ = *std::move(socket);
   const int fd = mnl_socket_get_fd(queries.socket_.get());
   if (setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &kPatience, sizeof(kPatience)) != 0) {
-    return os::ErrnoStatus(errno, "rtnetlink socket");
+    return os::ErrnoStatus(errno, "netlink socket");
   }
   // Requests are taken at their word: a dump of one device's routes holds only those. Kernels
   // before 4.20 send all of them.
@@ -64,20 +68,25 @@ absl::StatusOr<RtQueries> RtQueries::Open() {
   return queries;
 }
 
-absl::Status RtQueries::Ask(RtRequest& request, const Take& take) {
+absl::Status NetlinkQueries::Ask(NetlinkRequest& request, const Take& take) {
+  error_ = 0;
+  buffer_.resize(kNetlinkBuffer);
   request.message()->nlmsg_seq = ++sequence_;
   if (mnl_socket_sendto(socket_.get(), request.message(), request.message()->nlmsg_len) < 0) {
-    return os::ErrnoStatus(errno, "ask rtnetlink");
+    error_ = errno;
+    return os::ErrnoStatus(error_, "ask by netlink");
   }
   const bool dump = (request.message()->nlmsg_flags & NLM_F_DUMP) == NLM_F_DUMP;
   bool changed = false;
-  std::vector<char> buffer(kRtBuffer);
   while (true) {
-    const ssize_t size = mnl_socket_recvfrom(socket_.get(), buffer.data(), buffer.size());
+    const ssize_t size = mnl_socket_recvfrom(socket_.get(), buffer_.data(), buffer_.size());
     if (size < 0 && errno == EINTR) continue;
-    if (size < 0) return os::ErrnoStatus(errno, "hear from rtnetlink");
+    if (size < 0) {
+      error_ = errno;
+      return os::ErrnoStatus(error_, "hear by netlink");
+    }
     auto left = static_cast<int>(size);
-    for (const auto* message = reinterpret_cast<const nlmsghdr*>(buffer.data());
+    for (const auto* message = reinterpret_cast<const nlmsghdr*>(buffer_.data());
          mnl_nlmsg_ok(message, left); message = mnl_nlmsg_next(message, &left)) {
       if (message->nlmsg_seq != sequence_) continue;  // of an answer that was given up on
       changed |= (message->nlmsg_flags & NLM_F_DUMP_INTR) != 0;
@@ -86,8 +95,9 @@ absl::Status RtQueries::Ask(RtRequest& request, const Take& take) {
         if (mnl_nlmsg_get_payload_len(message) >= sizeof(error)) {
           std::memcpy(&error, mnl_nlmsg_get_payload(message), sizeof(error));
         }
-        if (error < 0) return os::ErrnoStatus(-error, "rtnetlink");
-        if (changed) return absl::UnavailableError("rtnetlink: changed while it was read");
+        error_ = -error;
+        if (error < 0) return os::ErrnoStatus(-error, "netlink");
+        if (changed) return absl::UnavailableError("netlink: changed while it was read");
         return absl::OkStatus();
       }
       take(message);
