@@ -144,6 +144,7 @@ std::vector<DeviceFacts> DevicesOf(const maps::Devices& devices,
   for (const auto& [ifindex, device] : devices) {
     DeviceFacts& facts = by_index[ifindex];
     facts.device = device;
+    facts.role = loader::RoleName(static_cast<waggle_role>(device.role));
     if (const auto name = names.find(ifindex); name != names.end()) facts.name = name->second;
     facts.missing = HooksOf(device);
   }
@@ -158,7 +159,6 @@ std::vector<DeviceFacts> DevicesOf(const maps::Devices& devices,
   std::vector<DeviceFacts> all;
   for (auto& [ifindex, facts] : by_index) {
     facts.ifindex = ifindex;
-    facts.role = loader::RoleName(static_cast<waggle_role>(facts.device.role));
     std::sort(facts.programs.begin(), facts.programs.end());
     all.push_back(std::move(facts));
   }
