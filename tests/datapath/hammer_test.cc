@@ -289,7 +289,8 @@ TEST_F(Hammer, OldOrNewNeverAMixNeverAMissNeverAnothers) {
 // within a fraction of a second.
 TEST_F(Hammer, FindsReuseWithoutGrace) {
   const auto deadline = Clock::now() + std::chrono::seconds(60);
-  Run(store_.get(), /*grace=*/false, [&](const Done&) { return Errors() > 0 || Clock::now() > deadline; });
+  Run(store_.get(), /*grace=*/false,
+      [&](const Done&) { return Errors() > 0 || Clock::now() > deadline; });
   EXPECT_GT(Errors(), 0u);
 }
 

@@ -53,7 +53,7 @@ bool HasPacketPath(const std::optional<waggle_settings>& settings);
 
 struct DeviceFacts {
   uint32_t ifindex = 0;
-  std::string name;  // empty: nobody knows
+  std::string name;              // empty: nobody knows
   std::string role = "unknown";  // or loader::RoleName(): "pod", "bridge", "uplink", "tunnel"
   waggle_device device{};
   std::vector<std::string> programs;  // attached and alive, by hook, sorted
