@@ -42,6 +42,7 @@ struct Options {
   int services = 1;
   int endpoints = 5;
   bool legacy_iptables = false;
+  std::vector<std::string> agent_flags;
   bool short_form = false;
   bool profile = false;
   uint64_t seed = 1;
@@ -62,6 +63,7 @@ class Bench {
     world_options_.services = options.services;
     world_options_.endpoints = options.endpoints;
     world_options_.legacy_iptables = options.legacy_iptables;
+    world_options_.agent_flags = options.agent_flags;
     for (const Op op : kAllOps) {
       for (const Family family : {Family::kIpv4, Family::kIpv6}) {
         for (const Cpus cpus : {Cpus::kApart, Cpus::kTogether}) {
@@ -343,6 +345,8 @@ int Main(int argc, char** argv) {
       ->check(CLI::IsMember({"apart", "together"}));
   app.add_flag("--legacy-iptables", options.legacy_iptables,
                "iptables-legacy in place of iptables-nft");
+  app.add_option("--agent-flag", options.agent_flags,
+                 "a flag for every agent, as --agent-flag=--max-half-open=8192; repeat for more");
   CLI::Option* short_form =
       app.add_flag("--short", options.short_form, "a few seconds, for a first look");
   app.add_flag("--profile", options.profile, "then show how long each BPF program takes");

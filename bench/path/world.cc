@@ -254,6 +254,7 @@ void World::StartAgent(Site& site) {
   agent.manifests = folder;
   agent.flags = {absl::StrCat("--forwarding=", site.variant.forwarding),
                  absl::StrCat("--socket-lb=", site.variant.socket_lb)};
+  agent.flags.insert(agent.flags.end(), options_.agent_flags.begin(), options_.agent_flags.end());
   site.agent = std::make_unique<lab::Agent>(lab_, site.node, std::move(agent));
   site.agent->AwaitReady();
 }

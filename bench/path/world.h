@@ -42,6 +42,7 @@ struct WorldOptions {
   int services = 1;              // in the rules and in Waggle; the one that is asked is the last
   int endpoints = 5;             // of each
   bool legacy_iptables = false;  // iptables-legacy in place of iptables-nft
+  std::vector<std::string> agent_flags;  // more of them, for every agent
 };
 
 class World {
