@@ -375,6 +375,8 @@ enum waggle_feature {
 	WAGGLE_FEATURE_SKIP_NEIGH =
 		1 << 2, /* BPF_FIB_LOOKUP_SKIP_NEIGH (6.2): the MTU of a route without neighbour */
 	WAGGLE_FEATURE_TCX = 1 << 3, /* tcx links (6.6) */
+	WAGGLE_FEATURE_COARSE_CLOCK =
+		1 << 4, /* bpf_ktime_get_coarse_ns() (5.11): the time of the last tick */
 };
 
 /*
@@ -422,7 +424,8 @@ struct waggle_config {
 	__u8 have_mptcp_sock; /* 1: bpf_skc_to_mptcp_sock() exists (5.19) */
 	__u8 have_skip_neigh; /* 1: bpf_fib_lookup() knows BPF_FIB_LOOKUP_SKIP_NEIGH (6.2) */
 	__u8 packet_path;     /* 1: the programs at tc are attached as well */
-	__u8 reserved[3];     /* zero */
+	__u8 have_coarse_clock; /* 1: bpf_ktime_get_coarse_ns() exists (5.11) */
+	__u8 reserved[2];     /* zero */
 } __attribute__((aligned(8)));
 
 /*

@@ -15,6 +15,7 @@
 #include "work.bpf.h"
 
 /* No state of any protocol lives for less. */
+#define CLOSED_FLOWS 128
 #define SHORTEST_LIFE_NS (WAGGLE_TCP_CLOSED_S * 1000ULL * 1000 * 1000)
 
 static __always_inline struct waggle_flow *lookup_in(void *map, const struct waggle_flow_key *key)
@@ -70,16 +71,22 @@ static __noinline int is_over(const struct waggle_flow_key *key, const struct wa
 	return idle > (__s64)waggle_flow_lifetime_ns(key->protocol, state);
 }
 
+/* An entry that is being promoted stands in both maps for a moment: who promotes it deletes it
+ * in `half_open`. */
+static __always_inline void delete_entry(const struct waggle_flow_key *key)
+{
+	if (bpf_map_delete_elem(&flows, key))
+		bpf_map_delete_elem(&half_open, key);
+}
+
 static __always_inline void delete_flow(const struct waggle_flow_key *key,
 					const struct waggle_flow *flow)
 {
 	struct waggle_flow_key partner;
 
 	waggle_flow_partner(key, flow, &partner);
-	bpf_map_delete_elem(&flows, key);
-	bpf_map_delete_elem(&half_open, key);
-	bpf_map_delete_elem(&flows, &partner);
-	bpf_map_delete_elem(&half_open, &partner);
+	delete_entry(key);
+	delete_entry(&partner);
 }
 
 /* The living flow of this packet; NULL: none. One that is over is deleted. */
@@ -145,22 +152,45 @@ static __always_inline void promote_flow(const struct waggle_flow_key *key,
 	bpf_map_delete_elem(&half_open, &partner_key);
 }
 
-/* Closed: what may still come (the last acknowledgement, again) finds it in the LRU. */
-static __always_inline void demote_flow(const struct waggle_flow_key *key, struct waggle_flow *flow)
-{
-	struct waggle_flow_key partner_key;
-	struct waggle_flow *partner;
+/*
+ * The flows of this CPU that were closed last. What may still come (the last acknowledgement,
+ * again) finds them as they were; the oldest leaves when another one closes, so that
+ * closed flows neither fill `flows` nor wear out the LRU. Not pinned: what it forgets is
+ * collected when it was idle for long enough.
+ */
+struct closed_flows {
+	__u32 next;
+	__u32 reserved;
+	struct waggle_flow_key keys[CLOSED_FLOWS];
+};
 
-	waggle_flow_partner(key, flow, &partner_key);
-	if (lookup_in(&flows, key) != flow)
-		return; /* it is in half_open */
-	if (bpf_map_update_elem(&half_open, key, flow, BPF_ANY))
-		return; /* the agent collects it */
-	partner = lookup_in(&flows, &partner_key);
-	if (partner)
-		bpf_map_update_elem(&half_open, &partner_key, partner, BPF_ANY);
-	bpf_map_delete_elem(&flows, key);
-	bpf_map_delete_elem(&flows, &partner_key);
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct closed_flows);
+} closed SEC(".maps");
+
+static __always_inline void remember_closed(struct work *w)
+{
+	__u32 zero = 0, place;
+	struct closed_flows *ring = bpf_map_lookup_elem(&closed, &zero);
+	struct waggle_flow *flow, *partner;
+
+	if (!ring)
+		return;
+	place = ring->next++ % CLOSED_FLOWS;
+	w->key = ring->keys[place];
+	ring->keys[place] = w->p.key;
+	if (!w->key.protocol)
+		return; /* the ring is not full yet */
+	flow = lookup_flow(&w->key);
+	if (!flow)
+		return;
+	partner = partner_of(&w->key, flow);
+	/* Another connection may have the same ends by now. */
+	if (partner && is_closed(flow->state | partner->state))
+		delete_flow(&w->key, flow);
 }
 
 /* The flow of work->p. */
@@ -216,7 +246,7 @@ __noinline int waggle_close(struct __sk_buff *skb)
 		if (partner && !(partner->state & other))
 			return 0;
 	}
-	demote_flow(&w->p.key, flow);
+	remember_closed(w);
 	return 0;
 }
 

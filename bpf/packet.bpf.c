@@ -155,14 +155,10 @@ static __always_inline void begin(struct __sk_buff *skb, struct work *w)
 	n->flow.new_dst_port_be = w->p.key.dst_port_be;
 }
 
-/* Sends the packet the way of the flow that was just recorded for it. */
+/* Sends the packet the way of work->n, the flow that was just recorded for it. */
 static __always_inline int forward_new(struct __sk_buff *skb, struct work *w)
 {
-	struct waggle_flow *flow = lookup_flow(&w->p.key);
-
-	if (!flow)
-		return drop(WAGGLE_REASON_HALF_OPEN_FULL);
-	take_flow(skb, w, flow);
+	take_flow(skb, w, &w->n.flow);
 	return waggle_forward(skb);
 }
 
@@ -471,6 +467,12 @@ static __always_inline int is_sent_again(const struct packet *p, const struct wa
 	return partner && flow->isn == p->seq && !is_closed(flow->state | partner->state);
 }
 
+/* To a tick, which is ten milliseconds at most: no lifetime here is that short. */
+static __always_inline __u64 time_ns(void)
+{
+	return waggle_config.have_coarse_clock ? bpf_ktime_get_coarse_ns() : bpf_ktime_get_ns();
+}
+
 /* What every program does. `hook` and `l2` (bytes before the IP header) are constants. */
 static __always_inline int on_packet(struct __sk_buff *skb, enum hook hook, __u32 l2)
 {
@@ -482,7 +484,7 @@ static __always_inline int on_packet(struct __sk_buff *skb, enum hook hook, __u3
 	if (!w || waggle_parse(skb, l2))
 		return TC_ACT_UNSPEC;
 	p = &w->p;
-	w->now_ns = bpf_ktime_get_ns();
+	w->now_ns = time_ns();
 	w->moved = 0;
 	if (hook == HOOK_POD_IN && p->protocol == IPPROTO_ICMPV6 && p->icmp_type == ND_SOLICITATION)
 		return on_solicitation(skb);

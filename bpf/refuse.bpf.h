@@ -153,11 +153,13 @@ static __always_inline int may_send_error(__u64 now_ns)
 {
 	__u32 zero = 0;
 	struct waggle_icmp_budget *budget = bpf_map_lookup_elem(&icmp_budget, &zero);
-	__u64 due;
+	__u64 due = 0;
 
 	if (!budget)
 		return 0;
-	due = (now_ns - budget->filled_ns) / (1000ULL * 1000 * 1000 / WAGGLE_ICMP_PER_S);
+	/* Filled later than now: by programs before these, with a finer clock. */
+	if (now_ns > budget->filled_ns)
+		due = (now_ns - budget->filled_ns) / (1000ULL * 1000 * 1000 / WAGGLE_ICMP_PER_S);
 	if (due) {
 		budget->filled_ns = now_ns;
 		budget->tokens += due;

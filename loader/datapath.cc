@@ -218,6 +218,7 @@ absl::Status Datapath::LoadPrograms() {
   config->have_set_retval = features_.set_retval;
   config->have_mptcp_sock = features_.mptcp_sock;
   config->have_skip_neigh = features_.skip_neigh;
+  config->have_coarse_clock = features_.coarse_clock;
   config->packet_path = 1;
   if (const int error = waggle_bpf__load(skeleton_.get()); error != 0) {
     return BpfError(-error, "load the BPF programs");

@@ -128,7 +128,7 @@ std::string PermissionHint() {
 }
 
 std::vector<std::string_view> FeatureNames() {
-  return {"set_retval", "mptcp_sock", "skip_neigh", "tcx"};
+  return {"set_retval", "mptcp_sock", "skip_neigh", "tcx", "coarse_clock"};
 }
 
 absl::StatusOr<Features> ProbeFeatures(const std::vector<std::string>& disabled) {
@@ -143,14 +143,16 @@ absl::StatusOr<Features> ProbeFeatures(const std::vector<std::string>& disabled)
   };
 
   if (absl::Status status = ProbeVerdict(TryProgram()); !status.ok()) return status;
-  const auto has_helper = [&](std::string_view name, bpf_func_id helper) {
-    return !is_disabled(name) &&
-           libbpf_probe_bpf_helper(BPF_PROG_TYPE_CGROUP_SOCK_ADDR, helper, nullptr) == 1;
+  const auto has_helper = [&](std::string_view name, bpf_func_id helper,
+                              bpf_prog_type type = BPF_PROG_TYPE_CGROUP_SOCK_ADDR) {
+    return !is_disabled(name) && libbpf_probe_bpf_helper(type, helper, nullptr) == 1;
   };
   Features features;
   features.set_retval = has_helper("set_retval", BPF_FUNC_set_retval);
   features.mptcp_sock = has_helper("mptcp_sock", BPF_FUNC_skc_to_mptcp_sock);
   features.skip_neigh = !is_disabled("skip_neigh") && TrySkipNeigh();
+  features.coarse_clock =
+      has_helper("coarse_clock", BPF_FUNC_ktime_get_coarse_ns, BPF_PROG_TYPE_SCHED_CLS);
   features.tcx = !is_disabled("tcx") && TryTcx();
   return features;
 }

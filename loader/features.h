@@ -12,10 +12,11 @@
 namespace waggle::loader {
 
 struct Features {
-  bool set_retval = false;  // bpf_set_retval() in sock_addr programs (5.18)
-  bool mptcp_sock = false;  // bpf_skc_to_mptcp_sock() in sock_addr programs (5.19)
-  bool skip_neigh = false;  // bpf_fib_lookup() knows BPF_FIB_LOOKUP_SKIP_NEIGH (6.2)
-  bool tcx = false;         // tcx links (6.6)
+  bool set_retval = false;    // bpf_set_retval() in sock_addr programs (5.18)
+  bool mptcp_sock = false;    // bpf_skc_to_mptcp_sock() in sock_addr programs (5.19)
+  bool skip_neigh = false;    // bpf_fib_lookup() knows BPF_FIB_LOOKUP_SKIP_NEIGH (6.2)
+  bool tcx = false;           // tcx links (6.6)
+  bool coarse_clock = false;  // bpf_ktime_get_coarse_ns() (5.11)
 };
 
 // Names that --disable-feature takes.

@@ -4,6 +4,7 @@
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <netinet/in.h>
+#include <sched.h>
 #include <sys/socket.h>
 #include <time.h>
 
@@ -130,6 +131,7 @@ Datapath::Datapath(const TableSizes& sizes)
   }
   waggle_config& config = const_cast<waggle_config&>(skeleton->rodata_config->waggle_config);
   config.have_skip_neigh = sizes.skip_neigh;
+  config.have_coarse_clock = sizes.skip_neigh;  // old kernels have neither
   config.packet_path = 1;
   Must(waggle_bpf__load(skeleton), "cannot load the programs");
 
@@ -153,6 +155,17 @@ int Datapath::Map(const char* name) const {
   const int fd = bpf_object__find_map_fd_by_name(programs_->waggle->obj, name);
   if (fd < 0) Fail(std::string("no map ") + name);
   return fd;
+}
+
+void Datapath::ForgetClosed() const {
+  const int map = Map("closed");
+  bpf_map_info info{};
+  uint32_t size = sizeof(info);
+  Must(bpf_obj_get_info_by_fd(map, &info, &size), "closed");
+  const std::vector<char> zeros(size_t{info.value_size} *
+                                static_cast<size_t>(libbpf_num_possible_cpus()));
+  const uint32_t zero = 0;
+  Must(bpf_map_update_elem(map, &zero, zeros.data(), BPF_ANY), "closed");
 }
 
 int Datapath::ProgramFd(const char* name) const {
@@ -250,6 +263,11 @@ void PacketTest::Clear(const char* name) const {
 
 void PacketTest::Start(uint32_t forwarding, const TableSizes& sizes) {
   Host::Get();
+  // Each CPU has a budget of errors of its own, and its own memory of closed flows.
+  cpu_set_t here;
+  CPU_ZERO(&here);
+  CPU_SET(sched_getcpu(), &here);
+  Must(sched_setaffinity(0, sizeof(here), &here), "cannot stay on one CPU");
   static std::vector<std::unique_ptr<Datapath>> loaded;
   datapath_ = nullptr;
   for (const auto& each : loaded) {
@@ -261,6 +279,7 @@ void PacketTest::Start(uint32_t forwarding, const TableSizes& sizes) {
   if (!datapath_) datapath_ = loaded.emplace_back(std::make_unique<Datapath>(sizes)).get();
   for (const char* name : {"frontends", "flows", "half_open", "fragments", "devices", "neighbors"})
     Clear(name);
+  datapath_->ForgetClosed();
   const waggle_list none{};
   for (uint32_t slot = 0; slot < 1024; ++slot)
     Must(bpf_map_update_elem(datapath_->Map("lists"), &slot, &none, BPF_ANY), "lists");

@@ -43,8 +43,7 @@ constexpr uint8_t kReplied = WAGGLE_STATE_REPLIED, kAssured = WAGGLE_STATE_ASSUR
                   kClientFin = WAGGLE_STATE_CLIENT_FIN, kServerFin = WAGGLE_STATE_SERVER_FIN,
                   kReset = WAGGLE_STATE_RESET;
 
-// TRAPS 3: only what a client has shown to be there may stand where nothing is evicted, and
-// what is closed leaves that place.
+// TRAPS 3: only what a client has shown to be there may stand where nothing is evicted.
 TEST_F(PacketFlow, TcpStates) {
   struct {
     const char* name;
@@ -97,7 +96,7 @@ TEST_F(PacketFlow, TcpStates) {
         {kBackend, kRst},
         {kClient, kAck, 1, 2}},
        kReplied | kAssured | kReset,
-       false},
+       true},
       {"client's FIN",
        {{kClient, kSyn}, {kBackend, kSyn | kAck}, {kClient, kAck}, {kClient, kFin | kAck}},
        kReplied | kAssured | kClientFin,
@@ -123,7 +122,7 @@ TEST_F(PacketFlow, TcpStates) {
         {kBackend, kFin | kAck},
         {kClient, kAck}},
        kReplied | kAssured | kClientFin | kServerFin,
-       false},
+       true},
       {"both FINs, the backend's first",
        {{kClient, kSyn},
         {kBackend, kSyn | kAck},
@@ -132,15 +131,15 @@ TEST_F(PacketFlow, TcpStates) {
         {kClient, kFin | kAck},
         {kBackend, kAck}},
        kReplied | kAssured | kClientFin | kServerFin,
-       false},
+       true},
       {"client's RST",
        {{kClient, kSyn}, {kBackend, kSyn | kAck}, {kClient, kAck}, {kClient, kRst}},
        kReplied | kAssured | kReset,
-       false},
+       true},
       {"backend's RST",
        {{kClient, kSyn}, {kBackend, kSyn | kAck}, {kClient, kAck}, {kBackend, kRst}},
        kReplied | kAssured | kReset,
-       false},
+       true},
       {"all in one: SYN, SYN-ACK, FIN",
        {{kClient, kSyn}, {kBackend, kSyn | kAck}, {kClient, kFin | kAck}},
        kReplied | kAssured | kClientFin,
@@ -167,6 +166,62 @@ TEST_F(PacketFlow, TcpStates) {
         EXPECT_EQ(StateOf(talk), c.state);
         EXPECT_EQ(Established(talk.Forward()), c.established);
         EXPECT_EQ(Established(talk.Reply()), c.established);
+      }
+    }
+  }
+}
+
+// What is closed leaves when 128 others have closed after it on its CPU, wherever it stood; until
+// then its last packets find it. What has the same ends by then stays.
+TEST_F(PacketFlow, ClosedFlowsLeave) {
+  struct {
+    const char* name;
+    bool established;
+    uint8_t last;  // of the client; 0: both close
+    bool again;    // a new connection with the same ends
+    bool stays;
+  } const cases[] = {
+      {"closed by both", true, 0, false, false},
+      {"reset", true, kRst, false, false},
+      {"reset while half open", false, kRst, false, false},
+      {"reset, and begun anew", true, kRst, true, true},
+      {"closed, and begun anew", true, 0, true, true},
+  };
+  for (const uint32_t forwarding : {WAGGLE_FORWARDING_STACK, WAGGLE_FORWARDING_REDIRECT}) {
+    for (const Family& family : kFamilies) {
+      for (const auto& c : cases) {
+        SCOPED_TRACE(Kind(family, kTcp, forwarding) + " " + c.name);
+        Start(forwarding);
+        thorough_ = false;
+        const Talk talk = AddPodTalk(family, kTcp);
+        const auto close = [&](const Talk& it, uint8_t last) {
+          if (last != 0) {
+            FromClient(it.Ask(last));
+            return;
+          }
+          FromClient(it.Ask(kFin | kAck));
+          FromBackend(it.Answer(kFin | kAck));
+          FromClient(it.Ask(kAck));
+        };
+        if (c.established) {
+          Establish(talk);
+        } else {
+          FromClient(talk.Ask(kSyn));
+        }
+        close(talk, c.last);
+        EXPECT_TRUE(Entry(talk.Forward()));
+        if (c.again) Establish(talk);
+        Talk other = talk;
+        for (int i = 0; i < 128; ++i) {
+          EXPECT_TRUE(Entry(talk.Forward()) && Entry(talk.Reply())) << i;
+          other.client.port = other.seen.port = static_cast<uint16_t>(41000 + i);
+          FromClient(other.Ask(kSyn));
+          close(other, kRst);
+        }
+        EXPECT_EQ(Entry(talk.Forward()).has_value(), c.stays);
+        EXPECT_EQ(Entry(talk.Reply()).has_value(), c.stays);
+        EXPECT_TRUE(Entry(other.Forward()) && Entry(other.Reply()));
+        thorough_ = true;
       }
     }
   }

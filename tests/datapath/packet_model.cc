@@ -458,19 +458,29 @@ class Model::Job {
       flow.state |= WAGGLE_STATE_ASSURED;
       Promote(flow, *partner);
     }
+    if (!(tcp_flags_ & (kRst | kFin))) return;
     const uint8_t fin = flow.forward ? WAGGLE_STATE_CLIENT_FIN : WAGGLE_STATE_SERVER_FIN;
-    bool closed = false;
-    if (tcp_flags_ & kRst) {
-      flow.state |= WAGGLE_STATE_RESET;
-      closed = true;
-    } else if (tcp_flags_ & kFin) {
-      flow.state |= fin;
-      closed = !partner || IsClosed(flow.state | others);
-    }
-    if (closed) {
-      flow.established = false;
-      if (partner) partner->established = false;
-    }
+    const uint8_t other = flow.forward ? WAGGLE_STATE_SERVER_FIN : WAGGLE_STATE_CLIENT_FIN;
+    const uint8_t shown = tcp_flags_ & kRst ? uint8_t{WAGGLE_STATE_RESET} : fin;
+    if (flow.state & shown) return;
+    flow.state |= shown;
+    if (shown == WAGGLE_STATE_RESET || !partner || others & other) Close();
+  }
+
+  // A few closed flows stay, for what may still come.
+  void Close() {
+    model_.closed.push_back(tuple_);
+    if (model_.closed.size() <= Model::kClosedFlows) return;
+    const Tuple oldest = model_.closed.front();
+    model_.closed.pop_front();
+    const auto found = model_.entries.find(oldest);
+    if (found == model_.entries.end()) return;
+    const Tuple partner_tuple = Model::Partner(oldest, found->second);
+    const auto partner = model_.entries.find(partner_tuple);
+    if (partner == model_.entries.end()) return;
+    if (!IsClosed(found->second.state | partner->second.state)) return;
+    model_.entries.erase(oldest);
+    model_.entries.erase(partner_tuple);
   }
 
   // An acknowledgement of what the backend may have sent in its first moments.

@@ -4,6 +4,7 @@
 #define WAGGLE_TESTS_DATAPATH_PACKET_MODEL_H_
 
 #include <compare>
+#include <deque>
 #include <functional>
 #include <map>
 #include <optional>
@@ -113,6 +114,8 @@ class Model {
 
   // ---- What the programs remember.
   std::map<Tuple, Flow> entries;
+  std::deque<Tuple> closed;  // flows that were closed, oldest first
+  static constexpr size_t kClosedFlows = 128;
   // (source, destination, id, protocol) -> ports
   std::map<std::tuple<net::Address, net::Address, uint32_t, uint8_t>, std::pair<uint16_t, uint16_t>>
       fragments;

@@ -106,6 +106,7 @@ std::map<std::string, Cost> CostsWith(bool new_kernel) {
   config.have_set_retval = new_kernel;
   config.have_mptcp_sock = new_kernel;
   config.have_skip_neigh = new_kernel;
+  config.have_coarse_clock = new_kernel;
   // The longer way.
   config.host_only = 1;
   config.packet_path = 1;

@@ -563,10 +563,12 @@ TEST(FeaturesTest, AreFoundAndCanBeDisabled) {
   ASSERT_TRUE(all.ok()) << all.status();
   EXPECT_TRUE(all->skip_neigh);
   EXPECT_TRUE(all->tcx);
-  const auto old = loader::ProbeFeatures({"skip_neigh", "tcx"});
+  EXPECT_TRUE(all->coarse_clock);
+  const auto old = loader::ProbeFeatures({"skip_neigh", "tcx", "coarse_clock"});
   ASSERT_TRUE(old.ok()) << old.status();
   EXPECT_FALSE(old->skip_neigh);
   EXPECT_FALSE(old->tcx);
+  EXPECT_FALSE(old->coarse_clock);
   EXPECT_TRUE(old->set_retval);
 }
 

@@ -184,6 +184,7 @@ void Agent::DescribeSelf() {
   if (features.mptcp_sock) fresh.features |= WAGGLE_FEATURE_MPTCP_SOCK;
   if (features.skip_neigh) fresh.features |= WAGGLE_FEATURE_SKIP_NEIGH;
   if (features.tcx) fresh.features |= WAGGLE_FEATURE_TCX;
+  if (features.coarse_clock) fresh.features |= WAGGLE_FEATURE_COARSE_CLOCK;
   fresh.started_ns = BoottimeNs();
   fresh.heartbeat_ns = fresh.started_ns;
   fresh.node_netns = datapath_->node_netns();

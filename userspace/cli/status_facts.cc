@@ -175,7 +175,9 @@ std::vector<FeatureFacts> FeaturesOf(uint32_t features) {
            "a packet that is larger than its route allows is not refused while the route's "
            "neighbour is unknown"},
           {"tcx links", (features & WAGGLE_FEATURE_TCX) != 0,
-           "programs at devices are filters at clsact, which anybody with the rights can remove"}};
+           "programs at devices are filters at clsact, which anybody with the rights can remove"},
+          {"bpf_ktime_get_coarse_ns", (features & WAGGLE_FEATURE_COARSE_CLOCK) != 0,
+           "each packet at a device costs some 25 ns more"}};
 }
 
 std::vector<WorkFacts> WorkOf(const waggle_agent& agent) {

@@ -82,7 +82,7 @@ StatusInput Healthy() {
   agent.state = WAGGLE_AGENT_READY;
   agent.socket_lb = WAGGLE_SOCKET_LB_ALL;
   agent.features = WAGGLE_FEATURE_SET_RETVAL | WAGGLE_FEATURE_MPTCP_SOCK |
-                   WAGGLE_FEATURE_SKIP_NEIGH | WAGGLE_FEATURE_TCX;
+                   WAGGLE_FEATURE_SKIP_NEIGH | WAGGLE_FEATURE_TCX | WAGGLE_FEATURE_COARSE_CLOCK;
   agent.started_ns = kNow - 7384 * kSecond;
   agent.ready_ns = agent.started_ns + 250'000'000;
   agent.heartbeat_ns = kNow - 400'000'000;
