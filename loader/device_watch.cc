@@ -196,7 +196,9 @@ absl::StatusOr<DeviceChanges> DeviceWatch::Read() {
   }
   if (status.ok()) status = resync_ ? Resync(&changes) : Refresh(&changes);
   // What is known by now counts; what could not be asked is asked again.
-  if (!status.ok() && !changes.any && changes.gone.empty()) return status;
+  if (!status.ok() && !changes.any && changes.gone.empty() && changes.stripped.empty()) {
+    return status;
+  }
   return changes;
 }
 
