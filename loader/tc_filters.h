@@ -29,8 +29,8 @@ inline constexpr uint32_t kFilterHandle = 0x57a661e;
 // By handle, priority and name.
 bool IsOurs(const TcFilter& filter);
 
-// Every filter there, in the order in which they run; empty without a clsact. NotFound: no
-// such device.
+// Every filter there, in the order in which they run; empty without a clsact, and without such
+// a device.
 absl::StatusOr<std::vector<TcFilter>> ListFilters(uint32_t ifindex, TcHook hook);
 
 // The queueing discipline at the device's ingress: "clsact", "ingress" or empty.

@@ -93,7 +93,6 @@ TEST_P(PortClashTest, Item1TwentyThousandConnectionsFromAThousandPorts) {
   EXPECT_EQ(cluster_.Reason(WAGGLE_REASON_NO_FREE_PORT), 0u);
 }
 
-// A machine behind the pod: its sockets are in no table of the node's.
 // A port that the server has in TIME-WAIT: what the client's kernel does to get past that
 // (a reset, and the same SYN again) does not end the flow. The next connection from that
 // port still has to step aside.
