@@ -178,7 +178,7 @@ struct waggle_udp_flow {
 #define WAGGLE_UDP_STAMP_NS (1000ULL * 1000 * 1000)
 
 /*
- * flows (hash: established) and half_open (LRU hash: not yet, and closed). Key: a packet's
+ * flows (hash: established) and half_open (LRU hash: not yet, and reset). Key: a packet's
  * addresses and ports as it arrives. 40 bytes. A flow has two entries, one for each
  * direction; each can be made from the other (waggle_flow_partner()).
  */
@@ -217,7 +217,8 @@ enum waggle_flow_state {
 		1 << 1, /* FORWARD: TCP: handshake done; UDP: spoke again after an answer */
 	WAGGLE_STATE_CLIENT_FIN = 1 << 2, /* FORWARD */
 	WAGGLE_STATE_SERVER_FIN = 1 << 3, /* REPLY */
-	WAGGLE_STATE_RESET = 1 << 4,      /* either */
+	WAGGLE_STATE_RESET = 1 << 4,      /* either; until its direction speaks again */
+	WAGGLE_STATE_ACKED_FIN = 1 << 5,  /* either: has acknowledged the other side's FIN */
 };
 
 /* waggle_way.how */
@@ -249,12 +250,13 @@ struct waggle_flow {
 	__u8 kind;        /* enum waggle_flow_kind */
 	__u8 flags;       /* enum waggle_flow_flag */
 	__u8 state;       /* enum waggle_flow_state; in place */
-	__u8 reserved;    /* zero */
+	__u8 closing;     /* 1: the other direction sent its FIN, and wrote this and isn; in place */
 	__u32 service_id; /* key into `services`; 0 with WAGGLE_FLOW_DIRECT */
 	__u32 slot;       /* index into `lists` of the frontend used */
 	__u32 ifindex;    /* device of the client */
 	__u32 tag;        /* waggle_flow_tag(): elements are reused at once */
-	__u32 isn;        /* TCP: this direction's first sequence number, 0 until seen; in place */
+	__u32 isn;        /* TCP: this direction's first sequence number, 0 until seen; `closing`: what
+			   * acknowledges the other direction's FIN; in place */
 	__u32 place;      /* FORWARD: where in the list the backend was; REPLY: device that the last
 			   * answer came by; in place */
 	__u64 routed_ns;  /* CLOCK_MONOTONIC of the last route lookup; in place */
@@ -521,8 +523,8 @@ static inline __u64 waggle_flow_lifetime_ns(__u8 protocol, __u8 state)
 
 	if (protocol != 6 /* IPPROTO_TCP */)
 		seconds = state & WAGGLE_STATE_ASSURED ? WAGGLE_UDP_STREAM_S : WAGGLE_UDP_S;
-	else if (state & WAGGLE_STATE_RESET)
-		seconds = WAGGLE_TCP_CLOSED_S;
+	else if ((state & (WAGGLE_STATE_RESET | WAGGLE_STATE_ASSURED)) == WAGGLE_STATE_RESET)
+		seconds = WAGGLE_TCP_CLOSED_S; /* else anybody's reset would end it */
 	else if (state & closed)
 		seconds = WAGGLE_TCP_FIN_S;
 	else if (state & WAGGLE_STATE_ASSURED)

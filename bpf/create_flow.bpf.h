@@ -66,6 +66,9 @@ static __always_inline int is_dead(struct __sk_buff *skb, const struct waggle_fl
 
 	if (is_over(key, flow, n->now_ns))
 		return 1;
+	/* Who speaks in the name of a client on another device shall not end what is his. */
+	if (flow->ifindex != n->flow.ifindex && device_lives(flow->ifindex))
+		return 0;
 	partner = partner_of(key, flow);
 	if (partner)
 		state |= partner->state;

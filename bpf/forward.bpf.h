@@ -27,11 +27,6 @@ static __always_inline struct waggle_settings *read_settings(void)
 	return row;
 }
 
-static __always_inline int device_lives(__u32 ifindex)
-{
-	return bpf_map_lookup_elem(&devices, &ifindex) != NULL;
-}
-
 static __always_inline int drop(__u32 reason)
 {
 	count_reason(reason);
@@ -101,8 +96,14 @@ static __always_inline void take_flow(struct __sk_buff *skb, struct work *w,
 
 /* Past the stack. */
 static __always_inline int redirect(struct __sk_buff *skb, const struct packet *p,
-				    struct waggle_way way)
+				    struct waggle_way way, int hairpin)
 {
+	if (hairpin) {
+		/* Back out of the device that it came by, whatever that is. */
+		if (swap_macs(skb, link_header(p)))
+			return drop(WAGGLE_REASON_REWRITE_FAILED);
+		return bpf_redirect(way.device, 0);
+	}
 	if (way.how == WAGGLE_WAY_PEER) {
 		/* A bridge port may be handed frames for other MACs than the host's. */
 		bpf_skb_change_type(skb, 0 /* PACKET_HOST */);
@@ -141,7 +142,7 @@ __noinline int waggle_forward(struct __sk_buff *skb)
 		return drop(WAGGLE_REASON_REWRITE_FAILED);
 	if (w->way.how == WAGGLE_WAY_STACK)
 		return TC_ACT_UNSPEC;
-	return redirect(skb, p, w->way);
+	return redirect(skb, p, w->way, w->flags & WAGGLE_FLOW_HAIRPIN);
 }
 
 /* May this hook undo or forward packets of the flow? Else it leaves them to another one. */

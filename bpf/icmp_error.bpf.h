@@ -71,7 +71,8 @@ __noinline int waggle_on_icmp_error(struct __sk_buff *skb, __u32 hook)
 	/* A packet of the other direction than the one that is complained about. */
 	turn_key(&quoted->key, &w->key);
 	flow = find_flow(&w->key, w->now_ns);
-	if (!flow || !is_for(hook, flow))
+	if (!flow || !is_for(hook, flow) ||
+	    (flow->flags & WAGGLE_FLOW_HAIRPIN && flow->ifindex != skb->ifindex))
 		return TC_ACT_UNSPEC;
 	take_flow(skb, w, flow);
 	if (hook == HOOK_POD_OUT || (w->way.how == WAGGLE_WAY_NEIGH && p->ttl <= 1))
@@ -111,7 +112,7 @@ send:
 	count_reason(WAGGLE_REASON_ICMP_TRANSLATED);
 	if (w->way.how == WAGGLE_WAY_STACK)
 		return TC_ACT_UNSPEC;
-	return redirect(skb, p, w->way);
+	return redirect(skb, p, w->way, w->flags & WAGGLE_FLOW_HAIRPIN);
 }
 
 #endif

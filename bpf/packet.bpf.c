@@ -30,13 +30,16 @@ static __always_inline void follow_client(struct __sk_buff *skb, struct packet *
 					  struct waggle_flow *flow, __u64 now_ns)
 {
 	const __u8 closed = WAGGLE_STATE_CLIENT_FIN | WAGGLE_STATE_RESET;
+	const __u8 first_or_last = TCP_SYN | TCP_RST;
 	int due = idle_ns(flow, now_ns) > (__s64)WAGGLE_FLOW_STAMP_NS;
 
 	if (due)
 		*(volatile __u64 *)&flow->last_ns = now_ns;
 	if (p->fragment == FRAGMENT_LATER)
 		return;
-	if (!(flow->state & WAGGLE_STATE_ASSURED) && !(p->tcp_flags & (TCP_SYN | TCP_RST))) {
+	if (!(p->tcp_flags & first_or_last))
+		take_state(flow, WAGGLE_STATE_RESET);
+	if (!(flow->state & WAGGLE_STATE_ASSURED) && !(p->tcp_flags & first_or_last)) {
 		struct waggle_flow *reply = partner_of(&p->key, flow);
 
 		if (reply && (reply->state & WAGGLE_STATE_REPLIED) &&
@@ -44,9 +47,9 @@ static __always_inline void follow_client(struct __sk_buff *skb, struct packet *
 			waggle_promote(skb);
 	} else if (due && !(flow->state & closed) && flow->state & WAGGLE_STATE_ASSURED &&
 		   !lookup_in(&flows, &p->key)) {
-		waggle_promote(skb); /* `flows` was full a second ago */
+		waggle_promote(skb); /* `flows` was full a second ago, or a reset was not believed */
 	}
-	if (p->tcp_flags & (TCP_FIN | TCP_RST))
+	if (p->tcp_flags & TCP_RST || may_close(p, flow))
 		waggle_close(skb);
 }
 
@@ -58,9 +61,11 @@ static __always_inline void follow_backend(struct __sk_buff *skb, struct packet 
 		return;
 	if ((p->tcp_flags & (TCP_SYN | TCP_ACK)) == (TCP_SYN | TCP_ACK) && flow->isn != p->seq)
 		*(volatile __u32 *)&flow->isn = p->seq;
-	if (!(flow->state & WAGGLE_STATE_REPLIED) && !(p->tcp_flags & TCP_RST))
+	if (!(p->tcp_flags & TCP_RST)) {
+		take_state(flow, WAGGLE_STATE_RESET);
 		add_state(flow, WAGGLE_STATE_REPLIED);
-	if (p->tcp_flags & (TCP_FIN | TCP_RST))
+	}
+	if (p->tcp_flags & TCP_RST || may_close(p, flow))
 		waggle_close(skb);
 }
 
@@ -89,9 +94,13 @@ __noinline int waggle_udp_may_stay(struct __sk_buff *skb)
 
 	if (!w || !skb)
 		return 1;
-	flow = lookup_flow(&w->p.key);
-	if (!flow)
-		return 0;
+	flow = lookup_in(&flows, &w->p.key);
+	if (!flow) {
+		/* Where entries are evicted one by one: without the other one answers are lost. */
+		flow = lookup_flow(&w->p.key);
+		if (!flow || !partner_of(&w->p.key, flow))
+			return 0;
+	}
 	if (list_at(flow->slot, flow->service_id, &svc) || svc.fate != WAGGLE_FATE_FORWARD)
 		return 0;
 	if (idle_ns(flow, w->now_ns) > (__s64)WAGGLE_FLOW_STAMP_NS) {
@@ -309,7 +318,8 @@ static __always_inline int on_frontend(struct __sk_buff *skb, struct work *w)
 			count_reason(WAGGLE_REASON_LOST_FLOW_PASSED);
 			return TC_ACT_UNSPEC;
 		}
-		count_reason(WAGGLE_REASON_LOST_FLOW_REFUSED);
+		if (!(p->tcp_flags & TCP_RST))
+			count_reason(WAGGLE_REASON_LOST_FLOW_REFUSED);
 		return waggle_refuse_tcp(skb, link_header(p));
 	}
 	if (w->svc.fate == WAGGLE_FATE_DROP)
@@ -360,7 +370,12 @@ static __always_inline int is_genuine(struct __sk_buff *skb, struct packet *p,
 	struct waggle_flow *partner;
 	struct waggle_way way;
 
-	if (flow->place == ifindex || flow->flags & WAGGLE_FLOW_HAIRPIN)
+	if (flow->flags & WAGGLE_FLOW_HAIRPIN)
+		return flow->ifindex == ifindex;
+	/* Those of a VLAN on this device come again there, without their tag. */
+	if (p->tagged)
+		return 0;
+	if (flow->place == ifindex)
 		return 1;
 	partner = partner_of(&p->key, flow);
 	if (!partner)
@@ -370,7 +385,11 @@ static __always_inline int is_genuine(struct __sk_buff *skb, struct packet *p,
 	if (!device)
 		return 0;
 	if (hook == HOOK_NET_IN) {
-		if (way.how != WAGGLE_WAY_NEIGH)
+		struct waggle_device *there = bpf_map_lookup_elem(&devices, &way.device);
+
+		/* By another uplink than the questions is well; but not from the wire for a
+		 * backend on a bridge of ours, nor past a tunnel. */
+		if (way.how != WAGGLE_WAY_NEIGH || !there || there->role != device->role)
 			return 0;
 	} else if (way.how == WAGGLE_WAY_NEIGH && device->bridge == way.device) {
 		if (device->netns_id >= 0) {
@@ -419,8 +438,12 @@ static __always_inline int on_stranger(struct __sk_buff *skb, struct work *w)
 static __always_inline int leave_to_stack(struct __sk_buff *skb, const struct waggle_flow *flow,
 					  enum hook hook)
 {
-	return hook == HOOK_POD_IN && flow->flags & WAGGLE_FLOW_REWRITE ? lift_to_stack(skb)
-									: TC_ACT_UNSPEC;
+	const __u8 mask = WAGGLE_FLOW_REWRITE | WAGGLE_FLOW_DIRECT;
+
+	/* The question of a direct flow stayed on the bridge, too. */
+	return hook == HOOK_POD_IN && (flow->flags & mask) == WAGGLE_FLOW_REWRITE
+		       ? lift_to_stack(skb)
+		       : TC_ACT_UNSPEC;
 }
 
 static __always_inline int on_reply(struct __sk_buff *skb, struct work *w, struct waggle_flow *flow,
@@ -467,6 +490,20 @@ static __always_inline int is_sent_again(const struct packet *p, const struct wa
 	return partner && flow->isn == p->seq && !is_closed(flow->state | partner->state);
 }
 
+/*
+ * Begins a connection whose ends somebody else took, from another device, in the name of who now
+ * speaks from where the routes expect him? Then that one has no right to them.
+ */
+static __always_inline int owns_source(struct __sk_buff *skb, const struct packet *p,
+				       const struct waggle_flow *flow)
+{
+	__u32 from = routed_from(skb->ifindex);
+
+	if (p->protocol == IPPROTO_TCP && (p->tcp_flags & (TCP_SYN | TCP_ACK)) != TCP_SYN)
+		return 0;
+	return from != routed_from(flow->ifindex) && waggle_source_fits(skb, from);
+}
+
 /* To a tick, which is ten milliseconds at most: no lifetime here is that short. */
 static __always_inline __u64 time_ns(void)
 {
@@ -484,6 +521,9 @@ static __always_inline int on_packet(struct __sk_buff *skb, enum hook hook, __u3
 	if (!w || waggle_parse(skb, l2))
 		return TC_ACT_UNSPEC;
 	p = &w->p;
+	/* Of a VLAN on this device: they come again there, without their tag. */
+	if (hook == HOOK_NET_IN && p->tagged)
+		return TC_ACT_UNSPEC;
 	w->now_ns = time_ns();
 	w->moved = 0;
 	if (hook == HOOK_POD_IN && p->protocol == IPPROTO_ICMPV6 && p->icmp_type == ND_SOLICITATION)
@@ -491,7 +531,8 @@ static __always_inline int on_packet(struct __sk_buff *skb, enum hook hook, __u3
 	if (p->protocol != IPPROTO_TCP && p->protocol != IPPROTO_UDP)
 		return is_icmp_error(p) ? waggle_on_icmp_error(skb, hook) : TC_ACT_UNSPEC;
 	if (p->fragment && track_fragment(w)) {
-		count_reason(WAGGLE_REASON_FRAGMENT_UNKNOWN);
+		if (hook == HOOK_POD_IN)
+			count_reason(WAGGLE_REASON_FRAGMENT_UNKNOWN);
 		return TC_ACT_UNSPEC;
 	}
 	flow = find_flow(&p->key, w->now_ns);
@@ -501,9 +542,12 @@ static __always_inline int on_packet(struct __sk_buff *skb, enum hook hook, __u3
 		return TC_ACT_UNSPEC;
 	if (!flow)
 		return on_stranger(skb, w);
-	if (flow->ifindex != skb->ifindex && device_lives(flow->ifindex)) {
+	if (flow->ifindex != skb->ifindex && device_lives(flow->ifindex) &&
+	    !owns_source(skb, p, flow)) {
 		/* In the name of a client who is there, on another device: the stack looks at its
 		 * source. It neither ends the connection nor takes its place. */
+		if (flow->flags & WAGGLE_FLOW_HAIRPIN)
+			return TC_ACT_UNSPEC;
 		take_flow(skb, w, flow);
 		return waggle_forward(skb);
 	}
@@ -516,7 +560,7 @@ static __always_inline int on_packet(struct __sk_buff *skb, enum hook hook, __u3
 	if (flow->ifindex != skb->ifindex)
 		known = 0; /* the client's device is gone */
 	if (!known) {
-		w->moved = p->protocol == IPPROTO_UDP;
+		w->moved = p->protocol == IPPROTO_UDP && flow->ifindex == skb->ifindex;
 		waggle_delete(skb);
 		return on_stranger(skb, w);
 	}

@@ -148,6 +148,8 @@ __noinline int waggle_refuse_tcp(struct __sk_buff *skb, __u32 l2)
 	return send_back(skb, l2);
 }
 
+#define TOKEN_NS (1000ULL * 1000 * 1000 / WAGGLE_ICMP_PER_S)
+
 /* As the kernel limits its own errors; a token bucket for each CPU. */
 static __always_inline int may_send_error(__u64 now_ns)
 {
@@ -159,12 +161,14 @@ static __always_inline int may_send_error(__u64 now_ns)
 		return 0;
 	/* Filled later than now: by programs before these, with a finer clock. */
 	if (now_ns > budget->filled_ns)
-		due = (now_ns - budget->filled_ns) / (1000ULL * 1000 * 1000 / WAGGLE_ICMP_PER_S);
+		due = (now_ns - budget->filled_ns) / TOKEN_NS;
 	if (due) {
-		budget->filled_ns = now_ns;
 		budget->tokens += due;
-		if (budget->tokens > WAGGLE_ICMP_BURST)
+		budget->filled_ns += due * TOKEN_NS;
+		if (budget->tokens > WAGGLE_ICMP_BURST) {
 			budget->tokens = WAGGLE_ICMP_BURST;
+			budget->filled_ns = now_ns;
+		}
 	}
 	if (!budget->tokens)
 		return 0;

@@ -12,6 +12,7 @@
 #define AF_INET6 10
 #endif
 
+#define LEAST_MTU 68 /* of IPv4: RFC 791 */
 #define FIB_SKIP_NEIGH \
 	(1U << 2) /* BPF_FIB_LOOKUP_SKIP_NEIGH, newer than the headers we build with */
 
@@ -94,8 +95,9 @@ static __always_inline int find_way(struct __sk_buff *skb, const struct packet *
 
 	if (result != BPF_FIB_LKUP_RET_SUCCESS && result != BPF_FIB_LKUP_RET_NO_NEIGH)
 		return 0;
-	/* Without SKIP_NEIGH an unknown neighbour hides the MTU: it is not checked then. */
-	if (result == BPF_FIB_LKUP_RET_SUCCESS)
+	/* Without SKIP_NEIGH an unknown neighbour hides the MTU, and before Linux 5.12 it does not
+	 * come back at all, but our own 1: it is not checked then. */
+	if (result == BPF_FIB_LKUP_RET_SUCCESS && found.mtu_result >= LEAST_MTU)
 		way.mtu = found.mtu_result;
 	way.device = found.ifindex;
 	device = bpf_map_lookup_elem(&devices, &way.device);

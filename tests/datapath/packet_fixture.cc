@@ -157,15 +157,15 @@ int Datapath::Map(const char* name) const {
   return fd;
 }
 
-void Datapath::ForgetClosed() const {
-  const int map = Map("closed");
+void Datapath::ForgetEnded() const {
+  const int map = Map("ended");
   bpf_map_info info{};
   uint32_t size = sizeof(info);
-  Must(bpf_obj_get_info_by_fd(map, &info, &size), "closed");
+  Must(bpf_obj_get_info_by_fd(map, &info, &size), "ended");
   const std::vector<char> zeros(size_t{info.value_size} *
                                 static_cast<size_t>(libbpf_num_possible_cpus()));
   const uint32_t zero = 0;
-  Must(bpf_map_update_elem(map, &zero, zeros.data(), BPF_ANY), "closed");
+  Must(bpf_map_update_elem(map, &zero, zeros.data(), BPF_ANY), "ended");
 }
 
 int Datapath::ProgramFd(const char* name) const {
@@ -263,7 +263,7 @@ void PacketTest::Clear(const char* name) const {
 
 void PacketTest::Start(uint32_t forwarding, const TableSizes& sizes) {
   Host::Get();
-  // Each CPU has a budget of errors of its own, and its own memory of closed flows.
+  // Each CPU has a budget of errors of its own, and its own memory of ended flows.
   cpu_set_t here;
   CPU_ZERO(&here);
   CPU_SET(sched_getcpu(), &here);
@@ -279,7 +279,7 @@ void PacketTest::Start(uint32_t forwarding, const TableSizes& sizes) {
   if (!datapath_) datapath_ = loaded.emplace_back(std::make_unique<Datapath>(sizes)).get();
   for (const char* name : {"frontends", "flows", "half_open", "fragments", "devices", "neighbors"})
     Clear(name);
-  datapath_->ForgetClosed();
+  datapath_->ForgetEnded();
   const waggle_list none{};
   for (uint32_t slot = 0; slot < 1024; ++slot)
     Must(bpf_map_update_elem(datapath_->Map("lists"), &slot, &none, BPF_ANY), "lists");
@@ -627,7 +627,7 @@ void PacketTest::ExpectSameTables() {
           if (got.count(tuple)) text += " in both maps";
           if (entry.kind != WAGGLE_FLOW_FORWARD && entry.kind != WAGGLE_FLOW_REPLY)
             text += " kind?";
-          if (key.reserved[0] | key.reserved[1] | key.reserved[2] | entry.reserved |
+          if (key.reserved[0] | key.reserved[1] | key.reserved[2] | (entry.closing > 1) |
               entry.way.reserved) {
             text += " with padding";
           }

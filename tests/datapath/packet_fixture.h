@@ -135,7 +135,7 @@ class Datapath {
   // Runs a program on a frame. With arrival.tagged the tag stands beside the frame.
   Result Run(const Arrival& arrival, const Bytes& frame) const;
   int Map(const char* name) const;
-  void ForgetClosed() const;  // which flows were closed last
+  void ForgetEnded() const;  // which flows ended last
   int ProgramFd(const char* name) const;
   std::map<uint32_t, uint64_t> Reasons() const;  // those that are not 0
   const TableSizes& sizes() const { return sizes_; }

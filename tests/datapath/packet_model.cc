@@ -84,6 +84,8 @@ class Model::Job {
     const auto view = Parse(out_.bytes, gso_size_ != 0);
     if (!view || view->extensions > kMaxExtensions) return out_;
     view_ = *view;
+    // Of a VLAN on this device: they come again there.
+    if (program_ == Program::kNetIn && (view_.tags != 0 || tagged_)) return out_;
     if (view_.protocol == (view_.v6 ? kIcmpv6 : kIcmp)) {
       if (!view_.fragment) IcmpMessage();
       return out_;
@@ -107,7 +109,7 @@ class Model::Job {
     if (view_.later_fragment) {
       const auto known = model_.fragments.find(fragment);
       if (known == model_.fragments.end()) {
-        Count(WAGGLE_REASON_FRAGMENT_UNKNOWN);
+        if (program_ == Program::kPodIn) Count(WAGGLE_REASON_FRAGMENT_UNKNOWN);
         return std::nullopt;
       }
       tuple.src.port = known->second.first;
@@ -139,12 +141,16 @@ class Model::Job {
   void PodIn() {
     if (Flow* flow = model_.Find(tuple_)) {
       if (!flow->forward) {
-        const bool translated = flow->flags & WAGGLE_FLOW_REWRITE;
-        if (!Return() && translated) ToBridge();
+        // The question of a direct flow was not taken off the bridge.
+        const bool lifted = flow->flags & WAGGLE_FLOW_REWRITE && !(flow->flags & WAGGLE_FLOW_DIRECT);
+        if (!Return() && lifted) ToBridge();
         return;
       }
-      if (flow->ifindex != ifindex_ && model_.devices.count(flow->ifindex) != 0) {
-        Leave(*flow);  // in another client's name: it changes nothing of his
+      const auto theirs = model_.devices.find(flow->ifindex);
+      if (flow->ifindex != ifindex_ && theirs != model_.devices.end() &&
+          !OwnsSource(theirs->first, theirs->second)) {
+        // In another client's name: it changes nothing of his.
+        if (!(flow->flags & WAGGLE_FLOW_HAIRPIN)) Leave(*flow);
         return;
       }
       if (IsFor(*flow)) {
@@ -152,7 +158,7 @@ class Model::Job {
         Leave(*flow);
         return;
       }
-      moved_ = !IsTcp();
+      moved_ = !IsTcp() && flow->ifindex == ifindex_;
       Remove(tuple_);
     }
     const auto frontend = model_.frontends.find({tuple_.dst, tuple_.protocol});
@@ -164,6 +170,13 @@ class Model::Job {
       Count(WAGGLE_REASON_DANGLING_SLOT);
     }
     Direct();
+  }
+
+  // Does who begins here speak from where the routes expect him, and not behind `ifindex`?
+  bool OwnsSource(uint32_t ifindex, const waggle_device& device) const {
+    if (IsTcp() && !IsSyn()) return false;
+    const uint32_t here = here_.bridge ? here_.bridge : ifindex_;
+    return here != (device.bridge ? device.bridge : ifindex) && SourceFits();
   }
 
   // A packet from a backend to a client. False: this is no place for it.
@@ -186,11 +199,16 @@ class Model::Job {
 
   // Does the packet come from where the flow's packets go? Past the stack nobody else looks.
   bool IsGenuine(const Flow& flow) {
-    if (flow.flags & WAGGLE_FLOW_HAIRPIN) return true;
+    if (flow.flags & WAGGLE_FLOW_HAIRPIN) return flow.ifindex == ifindex_;
+    if (view_.tags != 0 || tagged_) return false;
     const auto forward = model_.entries.find(Partner(tuple_, flow));
     if (forward == model_.entries.end()) return false;
     Way& way = forward->second.way;
-    if (program_ == Program::kNetIn) return way.how == WAGGLE_WAY_NEIGH;
+    if (program_ == Program::kNetIn) {
+      const auto there = model_.devices.find(way.device);
+      return way.how == WAGGLE_WAY_NEIGH && there != model_.devices.end() &&
+             there->second.role == here_.role;
+    }
     if (way.how == WAGGLE_WAY_NEIGH && here_.bridge == way.device) {
       if (here_.netns_id < 0) return true;
       // Its packets need not ask the bridge any more where the backend is.
@@ -216,6 +234,7 @@ class Model::Job {
 
   // May a UDP flow stay with its backend?
   bool Serves(const Flow& flow) const {
+    if (!flow.established && !PartnerOf(tuple_, flow)) return false;
     const List& list = ListAt(flow.slot);
     if (list.service_id != flow.service_id || list.fate != WAGGLE_FATE_FORWARD) return false;
     if (flow.idle_ns > kSecond) {
@@ -250,6 +269,7 @@ class Model::Job {
     if (flow.flags & WAGGLE_FLOW_REWRITE) Change(flow.new_src, flow.new_dst);
     if (way.how == WAGGLE_WAY_STACK) return;
     out_.verdict = kRedirect;
+    if (flow.flags & WAGGLE_FLOW_HAIRPIN) SwapMacs();
     if (way.how == WAGGLE_WAY_NEIGH) DecrementTtl(out_.bytes, view_);
   }
 
@@ -257,9 +277,12 @@ class Model::Job {
   void ToFrontend(uint32_t slot) {
     const List& list = ListAt(slot);
     if (IsTcp() && !IsSyn()) {
-      Count(model_.lost_flows_pass ? WAGGLE_REASON_LOST_FLOW_PASSED
-                                   : WAGGLE_REASON_LOST_FLOW_REFUSED);
-      if (!model_.lost_flows_pass) Refuse();
+      if (model_.lost_flows_pass) {
+        Count(WAGGLE_REASON_LOST_FLOW_PASSED);
+        return;
+      }
+      if (!(tcp_flags_ & kRst)) Count(WAGGLE_REASON_LOST_FLOW_REFUSED);
+      Refuse();
       return;
     }
     if (list.fate == WAGGLE_FATE_DROP) {
@@ -416,6 +439,7 @@ class Model::Job {
   // `flow` is an entry whose key another flow needs. Only a client's own kernel knows that a
   // connection is gone.
   bool OwnerLives(const Tuple& tuple, const Flow& flow) const {
+    if (flow.ifindex != ifindex_ && model_.devices.count(flow.ifindex) != 0) return true;
     if (tuple.protocol != kTcp) return true;
     uint8_t state = flow.state;
     if (const Flow* partner = PartnerOf(tuple, flow)) state |= partner->state;
@@ -444,6 +468,10 @@ class Model::Job {
     if (view_.later_fragment) return;
     Flow* partner = PartnerOf(tuple_, flow);
     const uint8_t others = partner ? partner->state : 0;
+    // Who goes on speaking was not reset.
+    if (!(tcp_flags_ & kRst) && !(flow.forward && tcp_flags_ & kSyn)) {
+      flow.state &= static_cast<uint8_t>(~WAGGLE_STATE_RESET);
+    }
     const uint8_t before = flow.state;
     if (!flow.forward) {
       if ((tcp_flags_ & (kSyn | kAck)) == (kSyn | kAck)) flow.isn = seq_;
@@ -458,21 +486,38 @@ class Model::Job {
       flow.state |= WAGGLE_STATE_ASSURED;
       Promote(flow, *partner);
     }
-    if (!(tcp_flags_ & (kRst | kFin))) return;
-    const uint8_t fin = flow.forward ? WAGGLE_STATE_CLIENT_FIN : WAGGLE_STATE_SERVER_FIN;
-    const uint8_t other = flow.forward ? WAGGLE_STATE_SERVER_FIN : WAGGLE_STATE_CLIENT_FIN;
-    const uint8_t shown = tcp_flags_ & kRst ? uint8_t{WAGGLE_STATE_RESET} : fin;
-    if (flow.state & shown) return;
-    flow.state |= shown;
-    if (shown == WAGGLE_STATE_RESET || !partner || others & other) Close();
+    Close(flow, partner);
   }
 
-  // A few closed flows stay, for what may still come.
-  void Close() {
-    model_.closed.push_back(tuple_);
-    if (model_.closed.size() <= Model::kClosedFlows) return;
-    const Tuple oldest = model_.closed.front();
-    model_.closed.pop_front();
+  void Close(Flow& flow, Flow* partner) {
+    if (tcp_flags_ & kRst) {
+      if (!(flow.state & WAGGLE_STATE_RESET) && flow.established) {
+        flow.established = false;
+        if (partner) partner->established = false;
+      }
+      flow.state |= WAGGLE_STATE_RESET;
+      return;
+    }
+    if (tcp_flags_ & kFin) {
+      flow.state |= flow.forward ? WAGGLE_STATE_CLIENT_FIN : WAGGLE_STATE_SERVER_FIN;
+      if (partner) {
+        partner->closing = true;
+        partner->isn = seq_ + static_cast<uint32_t>(view_.end - view_.l4 -
+                                                    TcpHeaderLength(out_.bytes, view_)) + 1;
+      }
+    }
+    if (!flow.closing || flow.state & WAGGLE_STATE_ACKED_FIN || !(tcp_flags_ & kAck)) return;
+    if (static_cast<int32_t>(ack_ - flow.isn.value_or(0)) < 0) return;
+    flow.state |= WAGGLE_STATE_ACKED_FIN;
+    if (partner && partner->state & WAGGLE_STATE_ACKED_FIN) End();
+  }
+
+  // A few flows that have ended stay, for what may still come.
+  void End() {
+    model_.ended.push_back(tuple_);
+    if (model_.ended.size() <= Model::kEndedFlows) return;
+    const Tuple oldest = model_.ended.front();
+    model_.ended.pop_front();
     const auto found = model_.entries.find(oldest);
     if (found == model_.entries.end()) return;
     const Tuple partner_tuple = Model::Partner(oldest, found->second);
@@ -544,6 +589,7 @@ class Model::Job {
               quoted->protocol};
     const Flow* flow = model_.Find(tuple_);
     if (!flow || (flow->forward && program_ != Program::kPodIn)) return;
+    if (flow->flags & WAGGLE_FLOW_HAIRPIN && flow->ifindex != ifindex_) return;
     Way way;
     if (program_ != Program::kPodOut && flow->flags & WAGGLE_FLOW_REDIRECT) {
       way = flow->way;
@@ -561,7 +607,10 @@ class Model::Job {
       Rewrite(message, view_, {src, 0}, {flow->new_dst.address, 0});
       std::copy(message.begin(), message.end(), out_.bytes.begin());
     }
-    if (way.how != WAGGLE_WAY_STACK) out_.verdict = kRedirect;
+    if (way.how != WAGGLE_WAY_STACK) {
+      out_.verdict = kRedirect;
+      if (flow->flags & WAGGLE_FLOW_HAIRPIN) SwapMacs();
+    }
     if (way.how == WAGGLE_WAY_NEIGH) DecrementTtl(out_.bytes, view_);
   }
 
@@ -570,6 +619,8 @@ class Model::Job {
   void Change(const net::Endpoint& src, const net::Endpoint& dst) {
     Rewrite(out_.bytes, view_, src, dst);
   }
+
+  void SwapMacs() { std::swap_ranges(&out_.bytes[0], &out_.bytes[6], &out_.bytes[6]); }
 
   // To the bridge itself instead of the port where the destination is: the stack sees it.
   void ToBridge() {

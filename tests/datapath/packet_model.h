@@ -52,7 +52,9 @@ struct Flow {
   uint32_t service_id = 0;
   uint32_t slot = 0;
   uint32_t ifindex = 0;         // device of the client
-  std::optional<uint32_t> isn;  // TCP, once seen
+  // TCP: once seen; `closing`: what acknowledges the other side's FIN.
+  std::optional<uint32_t> isn;
+  bool closing = false;  // the other side sent its FIN
   Way way;                      // with WAGGLE_FLOW_REDIRECT
   uint64_t idle_ns = 0;         // since this direction's last packet
 };
@@ -114,8 +116,8 @@ class Model {
 
   // ---- What the programs remember.
   std::map<Tuple, Flow> entries;
-  std::deque<Tuple> closed;  // flows that were closed, oldest first
-  static constexpr size_t kClosedFlows = 128;
+  std::deque<Tuple> ended;  // flows that both sides have closed, oldest first
+  static constexpr size_t kEndedFlows = 128;
   // (source, destination, id, protocol) -> ports
   std::map<std::tuple<net::Address, net::Address, uint32_t, uint8_t>, std::pair<uint16_t, uint16_t>>
       fragments;
