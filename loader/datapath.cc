@@ -18,7 +18,6 @@
 #include "absl/strings/str_cat.h"
 #include "bpf/abi.h"
 #include "loader/sock_links.h"
-#include "maps/flow_table.h"
 #include "maps/pins.h"
 #include "maps/reader.h"
 #include "userspace/os/errno_status.h"
@@ -277,6 +276,8 @@ absl::Status Datapath::Commit() {
     old_maps_.erase(old_stats);
   }
   CopyFlows(maps::CopyFlows::kAll);
+  // What began while the first pass, a long one, was under way.
+  CopyFlows(maps::CopyFlows::kMissing);
   if (absl::Status status = PinMaps(); !status.ok()) return status;
   if (absl::Status status = StartPacketPath(); !status.ok()) return status;
   if (absl::Status status = SyncSockets(); !status.ok()) {
@@ -284,8 +285,9 @@ absl::Status Datapath::Commit() {
     rmdir(maps::PinOf(options_.pin_path, maps::kLinkFolder).c_str());  // if it is empty
     return status;
   }
-  // What began under the old programs while the first copy was under way.
+  // And since, under the old programs.
   CopyFlows(maps::CopyFlows::kMissing);
+  flow_copies_.clear();
   old_maps_.clear();
   return absl::OkStatus();
 }
@@ -336,7 +338,7 @@ void Datapath::CopyFlows(maps::CopyFlows which) {
     absl::Status status;
     if (name == "udp_flows") status = maps::CopyUdpFlows(old.get(), MapFd(name), which);
     if (name == "flows" || name == "half_open") {
-      status = maps::CopyFlowTable(old.get(), MapFd(name), which);
+      status = flow_copies_.try_emplace(name, old.get(), MapFd(name)).first->second.Pass();
     }
     if (status.ok()) continue;
     notes_.push_back(absl::StrCat("some entries did not move to the new map ", name,

@@ -19,6 +19,7 @@
 #include "maps/desired.h"
 #include "maps/device_table.h"
 #include "maps/flow_collector.h"
+#include "maps/flow_table.h"
 #include "maps/kernel_map_store.h"
 #include "maps/layout.h"
 #include "userspace/os/unique_fd.h"
@@ -112,6 +113,7 @@ class Datapath {
   std::unique_ptr<PacketPath> packet_path_;
   // Those that a new map of another size succeeds, by name.
   std::map<std::string, os::UniqueFd> old_maps_;
+  std::map<std::string, maps::FlowTableCopy> flow_copies_;  // out of these
   std::vector<ResolvedService> carried_over_;
   std::vector<std::string> notes_;
 };

@@ -11,8 +11,10 @@
 #include <ctime>
 #include <string>
 
+#include "absl/hash/hash.h"
 #include "absl/strings/str_cat.h"
 #include "maps/hash_walk.h"
+#include "maps/kernel_map_store.h"
 #include "userspace/os/errno_status.h"
 
 namespace waggle::maps {
@@ -45,6 +47,10 @@ FlowMode ModeOf(const waggle_flow& forward) {
   if ((forward.flags & WAGGLE_FLOW_REDIRECT) == 0) return FlowMode::kStack;
   if (forward.way.how == WAGGLE_WAY_PEER) return FlowMode::kPeer;
   return forward.way.how == WAGGLE_WAY_NEIGH ? FlowMode::kNeigh : FlowMode::kStack;
+}
+
+uint64_t HashOf(const waggle_flow_key& key) {
+  return absl::HashOf(std::string_view(reinterpret_cast<const char*>(&key), sizeof(key)));
 }
 
 waggle_flow_key PartnerKey(const FlowEntry& entry) {
@@ -222,36 +228,35 @@ absl::StatusOr<FlowCounts> ReadFlows(const FlowFds& fds, uint64_t now_ns,
   return counts;
 }
 
-absl::Status CopyFlowTable(int from_fd, int to_fd, CopyFlows which) {
-  const uint64_t flags = which == CopyFlows::kMissing ? BPF_NOEXIST : BPF_ANY;
-  const FlowFds from{from_fd, from_fd};
+absl::Status FlowTableCopy::Pass() {
   uint64_t left_out = 0;
   absl::Status failed;
-  // True: it is there now, by us if *inserted.
-  const auto put = [&](const FlowEntry& entry, bool* inserted) {
-    absl::Status status = PutElement(to_fd, &entry.key, &entry.value, "of flows", flags);
-    *inserted = status.ok();
+  // False: there is no room. `ours`: it was not there before.
+  const auto put = [&](const FlowEntry& entry, bool* ours) {
+    absl::Status status = PutElement(to_fd_, &entry.key, &entry.value, "of flows", BPF_NOEXIST);
+    *ours = status.ok();
     if (status.ok() || absl::IsAlreadyExists(status)) return true;
-    if (!absl::IsResourceExhausted(status) && failed.ok()) failed = status;
+    if (!absl::IsResourceExhausted(status)) failed.Update(status);
     return false;
   };
   absl::Status read = ReadHash<waggle_flow_key, waggle_flow>(
-      from_fd, "of flows", [&](const waggle_flow_key& key, const waggle_flow& value) {
+      from_fd_, "of flows", [&](const waggle_flow_key& key, const waggle_flow& value) {
         const FlowEntry entry{key, value};
-        if (!failed.ok() || !IsFlowEntry(entry)) return;
-        const auto partner = FindPartner(from, entry, true);
+        if (!failed.ok() || !IsFlowEntry(entry) || !seen_.insert(HashOf(key)).second) return;
+        const auto partner = FindPartner({from_fd_, from_fd_}, entry, true);
         if (!partner.ok()) {
           failed = partner.status();
           return;
         }
-        if (*partner && value.kind == WAGGLE_FLOW_REPLY) return;  // goes with the other one
-        bool inserted = false;
-        bool partner_inserted = false;
-        if (!put(entry, &inserted)) {
+        // Seen by an earlier pass, before this one was there.
+        const bool both = *partner && seen_.insert(HashOf((*partner)->entry.key)).second;
+        bool ours = false;
+        bool partner_ours = false;
+        if (!put(entry, &ours)) {
           ++left_out;
-        } else if (*partner && !put((*partner)->entry, &partner_inserted)) {
+        } else if (both && !put((*partner)->entry, &partner_ours)) {
           ++left_out;
-          if (inserted) DeleteElement(to_fd, &key, "of flows").IgnoreError();
+          if (ours) DeleteElement(to_fd_, &key, "of flows").IgnoreError();
         }
       });
   if (!read.ok()) return read;

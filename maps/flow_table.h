@@ -8,10 +8,10 @@
 #include <optional>
 #include <string_view>
 
+#include "absl/container/flat_hash_set.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "bpf/abi.h"
-#include "maps/kernel_map_store.h"
 #include "userspace/net/address.h"
 
 namespace waggle::maps {
@@ -119,10 +119,24 @@ struct FlowCounts {
 absl::StatusOr<FlowCounts> ReadFlows(const FlowFds& fds, uint64_t now_ns,
                                      const std::function<void(const Flow&)>& take);
 
-// Copies what fits from one `flows` (or `half_open`) into another of another size, both
-// entries of a flow or none. kMissing: entries that are there already stay as they are.
-// ResourceExhausted: the new map was full; says how many flows were left out.
-absl::Status CopyFlowTable(int from_fd, int to_fd, CopyFlows which);
+// Copies one `flows` (or `half_open`) into another of another size, pass by pass while programs
+// go on: first with the old one, later with the new one.
+class FlowTableCopy {
+ public:
+  // Not owned; both stay open.
+  FlowTableCopy(int from_fd, int to_fd) : from_fd_(from_fd), to_fd_(to_fd) {}
+
+  // Copies what fits of the flows that no pass before has seen, both entries or none. Those that
+  // one has seen cost no system call; they may have left the new map since, and stay away. What
+  // is in the new map stays as it is. ResourceExhausted: that one was full; says how many flows
+  // were left out.
+  absl::Status Pass();
+
+ private:
+  int from_fd_;
+  int to_fd_;
+  absl::flat_hash_set<uint64_t> seen_;  // hashes of keys
+};
 
 }  // namespace waggle::maps
 
