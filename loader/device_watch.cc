@@ -82,18 +82,22 @@ absl::Status DeviceWatch::AskLinks(uint32_t ifindex, const NetlinkQueries::Take&
   return queries_.Ask(request, take);
 }
 
-// Addresses, then routes of both families; of one device, or (0) of all.
+// Addresses, then routes of both families; of one device, or (0) of all. What changes while
+// it is read does not keep the rest from being read.
 absl::Status DeviceWatch::AskMarks(uint32_t ifindex, const NetlinkQueries::Take& take) {
   NetlinkRequest addresses(RTM_GETADDR, NLM_F_DUMP);
   addresses.Put<ifaddrmsg>()->ifa_index = ifindex;
-  if (absl::Status status = queries_.Ask(addresses, take); !status.ok()) return status;
+  absl::Status changed = queries_.Ask(addresses, take);
+  if (!changed.ok() && !absl::IsUnavailable(changed)) return changed;
   for (const int family : {AF_INET, AF_INET6}) {
     NetlinkRequest routes(RTM_GETROUTE, NLM_F_DUMP);
     routes.Put<rtmsg>()->rtm_family = static_cast<unsigned char>(family);
     if (ifindex != 0) mnl_attr_put_u32(routes.message(), RTA_OIF, ifindex);
-    if (absl::Status status = queries_.Ask(routes, take); !status.ok()) return status;
+    const absl::Status status = queries_.Ask(routes, take);
+    if (!status.ok() && !absl::IsUnavailable(status)) return status;
+    changed.Update(status);
   }
-  return absl::OkStatus();
+  return changed;
 }
 
 absl::StatusOr<DeviceMap> DeviceWatch::Dump() {
@@ -154,13 +158,17 @@ absl::Status DeviceWatch::LookUpMarks(const std::set<uint32_t>& wanted, DeviceMa
     if (!absl::IsUnavailable(status)) break;
   }
   next_look_ = steady_clock::now() + kRest * (steady_clock::now() - begin);
-  // Routes that change all the time: what was found is nearly right, and changes of what
-  // concerns these devices come as events.
-  if (absl::IsUnavailable(status)) status = absl::OkStatus();
-  if (!status.ok()) return status;
+  // Routes that change all the time: what was not seen may be there as before. Looked at again.
+  const bool whole = !absl::IsUnavailable(status);
+  if (whole && !status.ok()) return status;
   for (const uint32_t ifindex : wanted) {
+    if (whole) stale_.erase(ifindex);
     const auto device = devices->find(ifindex);
-    if (device != devices->end()) device->second.marks = found[ifindex];
+    if (device == devices->end()) continue;
+    const auto known = devices_.find(ifindex);
+    if (!whole && known != devices_.end()) AddMarks(known->second.marks, &found[ifindex]);
+    if (!whole) stale_.insert(ifindex);
+    device->second.marks = found[ifindex];
   }
   return absl::OkStatus();
 }
@@ -209,11 +217,8 @@ absl::Status DeviceWatch::Resync(DeviceChanges* changes) {
     resync_ = true;
     return devices.status();
   }
-  for (const auto& [ifindex, device] : devices_) {
-    if (!devices->contains(ifindex)) changes->gone.push_back(ifindex);
-  }
-  devices_ = *std::move(devices);
-  stale_.clear();
+  for (const uint32_t ifindex : TakeDump(*std::move(devices), /*whole=*/!resync_, &devices_))
+    changes->gone.push_back(ifindex);
   peer_moved_.clear();
   changes->any = true;
   changes->resynced = true;
@@ -236,9 +241,8 @@ absl::Status DeviceWatch::Refresh(DeviceChanges* changes) {
     return device == devices_.end() || !NeedMarks(device->second);
   });
   if (stale_.empty() || steady_clock::now() < next_look_) return absl::OkStatus();
-  absl::Status status = LookUpMarks(stale_, &devices_);
+  absl::Status status = LookUpMarks(std::set<uint32_t>(stale_), &devices_);
   if (!status.ok()) return status;
-  stale_.clear();
   changes->any = true;
   return absl::OkStatus();
 }

@@ -58,8 +58,9 @@ class DeviceWatch {
   absl::Status AskLinks(uint32_t ifindex, const NetlinkQueries::Take& take);
   absl::Status AskMarks(uint32_t ifindex, const NetlinkQueries::Take& take);
 
+  // All devices. With resync_ some may be missing.
   absl::StatusOr<DeviceMap> Dump();
-  // Looks up the marks of these among `devices`.
+  // Looks up the marks of these among `devices`; those that remain uncertain are stale_.
   absl::Status LookUpMarks(const std::set<uint32_t>& wanted, DeviceMap* devices);
   absl::Status Refresh(DeviceChanges* changes);
   absl::Status Resync(DeviceChanges* changes);

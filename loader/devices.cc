@@ -56,6 +56,20 @@ bool Device::ethernet() const {
   return hardware == ARPHRD_ETHER;
 }
 
+std::vector<uint32_t> TakeDump(DeviceMap dump, bool whole, DeviceMap* devices) {
+  std::vector<uint32_t> gone;
+  for (auto& [ifindex, device] : *devices) {
+    if (dump.contains(ifindex)) continue;
+    if (whole) {
+      gone.push_back(ifindex);
+    } else {
+      dump.emplace(ifindex, std::move(device));
+    }
+  }
+  *devices = std::move(dump);
+  return gone;
+}
+
 bool NeedMarks(const Device& device) {
   if (device.port_kind == "bridge" || device.port_kind == "openvswitch") return false;
   return device.kind == "veth" || device.kind == "netkit" || device.kind == "bridge" ||

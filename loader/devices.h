@@ -45,6 +45,10 @@ struct Device {
 // By ifindex.
 using DeviceMap = std::map<uint32_t, Device>;
 
+// Takes in what the kernel lists, and returns the devices that are gone. A list that is not
+// `whole`, as devices came and went while it was read, says of nothing that it is gone. Pure.
+std::vector<uint32_t> TakeDump(DeviceMap dump, bool whole, DeviceMap* devices);
+
 // Does its kind leave open where it leads, so that addresses and routes must say?
 bool NeedMarks(const Device& device);
 

@@ -323,6 +323,25 @@ TEST(ParseRoute, DamagedNextHops) {
   }
 }
 
+TEST(TakeDump, OnlyAWholeOneSaysWhatIsGone) {
+  const auto known = [](uint32_t ifindex, const char* name) {
+    Device device;
+    device.ifindex = ifindex;
+    device.name = name;
+    return std::pair(ifindex, device);
+  };
+  const DeviceMap dump = {known(2, "renamed"), known(4, "new")};
+  for (const bool whole : {true, false}) {
+    SCOPED_TRACE(whole);
+    DeviceMap devices = {known(1, "one"), known(2, "two"), known(3, "three")};
+    const std::vector<uint32_t> gone = TakeDump(dump, whole, &devices);
+    EXPECT_EQ(gone, whole ? std::vector<uint32_t>({1, 3}) : std::vector<uint32_t>());
+    DeviceMap expected = dump;
+    if (!whole) expected.insert({known(1, "one"), known(3, "three")});
+    EXPECT_EQ(devices, expected);
+  }
+}
+
 TEST(NeedMarks, OnlyWhereTheKindLeavesItOpen) {
   struct {
     const char* kind;
