@@ -452,6 +452,11 @@ std::string Describe(const Bytes& frame) {
   return text;
 }
 
+Bytes Turned(Bytes frame) {
+  std::swap_ranges(frame.begin(), frame.begin() + 6, frame.begin() + 6);
+  return frame;
+}
+
 std::string Difference(const Bytes& expected, const Bytes& got) {
   if (expected == got) return "";
   size_t at = 0;

@@ -135,6 +135,8 @@ std::string ChecksumFaults(const Bytes& frame);
 // One line for people, and the bytes.
 std::string Describe(const Bytes& frame);
 std::string Hex(const Bytes& frame);
+// The same frame on its way back: with its MACs exchanged.
+Bytes Turned(Bytes frame);
 // Empty: the same. Else where two frames differ, with both.
 std::string Difference(const Bytes& expected, const Bytes& got);
 

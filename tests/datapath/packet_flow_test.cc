@@ -38,6 +38,8 @@ struct Step {
   int32_t ack = 1;   // beyond the other side's first number
   double after = 0;  // seconds
 };
+// Acknowledges a FIN and the ten bytes before it, which Talk sends with all that is no SYN.
+constexpr int32_t kAll = 1 + 10 + 1;
 constexpr bool kClient = true, kBackend = false;
 constexpr uint8_t kReplied = WAGGLE_STATE_REPLIED, kAssured = WAGGLE_STATE_ASSURED,
                   kClientFin = WAGGLE_STATE_CLIENT_FIN, kServerFin = WAGGLE_STATE_SERVER_FIN,
@@ -163,8 +165,8 @@ TEST_F(PacketFlow, TcpStates) {
         {kBackend, kSyn | kAck},
         {kClient, kAck},
         {kClient, kFin | kAck},
-        {kBackend, kFin | kAck, 2},
-        {kClient, kAck, 2}},
+        {kBackend, kFin | kAck, kAll},
+        {kClient, kAck, kAll}},
        kReplied | kAssured | kClientFin | kServerFin | kAckedFin,
        true},
       {"both FINs at once, each acknowledged",
@@ -173,8 +175,8 @@ TEST_F(PacketFlow, TcpStates) {
         {kClient, kAck},
         {kClient, kFin | kAck},
         {kBackend, kFin | kAck},
-        {kClient, kAck, 2},
-        {kBackend, kAck, 2}},
+        {kClient, kAck, kAll},
+        {kBackend, kAck, kAll}},
        kReplied | kAssured | kClientFin | kServerFin | kAckedFin,
        true},
       {"all in one: SYN, SYN-ACK, FIN",
@@ -219,35 +221,35 @@ TEST_F(PacketFlow, EndedFlowsLeave) {
     bool stays;
   } const cases[] = {
       {"the client closes first",
-       {{kClient, kFin | kAck}, {kBackend, kFin | kAck, 2}, {kClient, kAck, 2}},
+       {{kClient, kFin | kAck}, {kBackend, kFin | kAck, kAll}, {kClient, kAck, kAll}},
        false,
        false},
       {"the backend closes first",
-       {{kBackend, kFin | kAck}, {kClient, kFin | kAck, 2}, {kBackend, kAck, 2}},
+       {{kBackend, kFin | kAck}, {kClient, kFin | kAck, kAll}, {kBackend, kAck, kAll}},
        false,
        false},
       {"half closed, and data",
        {{kClient, kFin | kAck},
-        {kBackend, kAck, 2},
-        {kBackend, kPsh | kAck, 2},
-        {kBackend, kFin | kAck, 2},
-        {kClient, kAck, 2}},
+        {kBackend, kAck, kAll},
+        {kBackend, kPsh | kAck, kAll},
+        {kBackend, kFin | kAck, kAll},
+        {kClient, kAck, kAll}},
        false,
        false},
       {"at once",
-       {{kClient, kFin | kAck}, {kBackend, kFin | kAck}, {kClient, kAck, 2}, {kBackend, kAck, 2}},
+       {{kClient, kFin | kAck}, {kBackend, kFin | kAck}, {kClient, kAck, kAll}, {kBackend, kAck, kAll}},
        false,
        false},
       {"the client's FIN is not acknowledged",
-       {{kClient, kFin | kAck}, {kBackend, kFin | kAck, 1}, {kClient, kAck, 2}},
+       {{kClient, kFin | kAck}, {kBackend, kFin | kAck, 1}, {kClient, kAck, kAll}},
        false,
        true},
       {"the backend's FIN is not acknowledged",
-       {{kClient, kFin | kAck}, {kBackend, kFin | kAck, 2}, {kClient, kAck, 1}},
+       {{kClient, kFin | kAck}, {kBackend, kFin | kAck, kAll}, {kClient, kAck, 1}},
        false,
        true},
       {"begun anew",
-       {{kClient, kFin | kAck}, {kBackend, kFin | kAck, 2}, {kClient, kAck, 2}},
+       {{kClient, kFin | kAck}, {kBackend, kFin | kAck, kAll}, {kClient, kAck, kAll}},
        true,
        true},
   };
@@ -301,6 +303,23 @@ TEST_F(PacketFlow, NumbersGoRound) {
     packet.ack = 0;
     FromClient(packet);
     EXPECT_TRUE(Established(talk.Forward())) << family.name;
+  }
+}
+
+// The LRU evicts one entry at a time. Without the other one the client would never hear an answer.
+TEST_F(PacketFlow, UdpWithoutItsAnswersBeginsAnew) {
+  for (const uint32_t forwarding : {WAGGLE_FORWARDING_STACK, WAGGLE_FORWARDING_REDIRECT}) {
+    for (const Family& family : kFamilies) {
+      SCOPED_TRACE(Kind(family, kUdp, forwarding));
+      Start(forwarding);
+      const Talk talk = AddPodTalk(family, kUdp);
+      FromClient(talk.Ask());
+      RemoveEntry(talk.Reply());
+      model_.entries.erase(talk.Reply());
+      Expect(forwarding ? kRedirect : kUnspec, {WAGGLE_REASON_UDP_FLOW_MOVED},
+             {Program::kPodIn, host().pod1}, Build(talk.Ask()));
+      EXPECT_EQ(FromBackend(talk.Answer()).bytes, Build(talk.Answered()));
+    }
   }
 }
 
@@ -394,14 +413,16 @@ TEST_F(PacketFlow, Lifetimes) {
        kTcp,
        {{kClient, kSyn}, {kBackend, kSyn | kAck}, {kClient, kAck}, {kBackend, kFin | kAck}},
        120},
-      {"reset by the backend",
+      {"refused", kTcp, {{kClient, kSyn}, {kBackend, kRst | kAck}}, 10},
+      {"given up", kTcp, {{kClient, kSyn}, {kBackend, kSyn | kAck}, {kClient, kRst}}, 10},
+      {"reset, which its ends may not believe: by the backend",
        kTcp,
        {{kClient, kSyn}, {kBackend, kSyn | kAck}, {kClient, kAck}, {kBackend, kRst}},
-       10},
-      {"reset by the client",
+       5 * 24 * 3600},
+      {"reset, which its ends may not believe: by the client",
        kTcp,
        {{kClient, kSyn}, {kBackend, kSyn | kAck}, {kClient, kAck}, {kClient, kRst}},
-       10},
+       5 * 24 * 3600},
       {"datagram and answer", kUdp, {{kClient, 0}, {kBackend, 0}}, 30},
       {"conversation", kUdp, {{kClient, 0}, {kBackend, 0}, {kClient, 0}}, 120},
   };

@@ -264,16 +264,16 @@ TEST_F(PacketIcmp, Hairpin) {
         Result got = Expect(
             kRedirect, {WAGGLE_REASON_ICMP_TRANSLATED}, arrival,
             Build(ErrorOf(talk.backend.address, talk.seen.address, TooBig(family), talk.Asked())));
-        EXPECT_EQ(Difference(Build(ErrorOf(talk.frontend.address, talk.client.address,
-                                           TooBig(family), talk.Ask())),
+        EXPECT_EQ(Difference(Turned(Build(ErrorOf(talk.frontend.address, talk.client.address,
+                                                  TooBig(family), talk.Ask()))),
                              got.bytes),
                   "");
         // The pod as client refuses the answer.
         got = Expect(kRedirect, {WAGGLE_REASON_ICMP_TRANSLATED}, arrival,
                      Build(ErrorOf(talk.client.address, talk.frontend.address, TooBig(family),
                                    talk.Answered())));
-        EXPECT_EQ(Difference(Build(ErrorOf(talk.seen.address, talk.backend.address, TooBig(family),
-                                           talk.Answer())),
+        EXPECT_EQ(Difference(Turned(Build(ErrorOf(talk.seen.address, talk.backend.address,
+                                                  TooBig(family), talk.Answer()))),
                              got.bytes),
                   "");
       }

@@ -17,9 +17,11 @@ constexpr uint64_t kSecond = 1'000'000'000;
 // conntrack's defaults, once more and not from the header that the programs read.
 uint64_t LifetimeNs(uint8_t protocol, uint8_t state) {
   if (protocol == kUdp) return (state & WAGGLE_STATE_ASSURED ? 120 : 30) * kSecond;
-  if (state & WAGGLE_STATE_RESET) return 10 * kSecond;
+  // Who was there is not over because somebody said so.
+  const bool assured = state & WAGGLE_STATE_ASSURED;
+  if (state & WAGGLE_STATE_RESET && !assured) return 10 * kSecond;
   if (state & kBothFins) return 120 * kSecond;
-  if (state & WAGGLE_STATE_ASSURED) return 5 * 24 * 3600 * kSecond;
+  if (assured) return 5 * 24 * 3600 * kSecond;
   return (state & WAGGLE_STATE_REPLIED ? 60 : 120) * kSecond;
 }
 

@@ -128,9 +128,12 @@ TEST_F(PacketRefusal, TcpGetsAReset) {
             packet.tags = tags;
             form.change(packet);
             const bool syn = (c.flags & (kSyn | kAck)) == kSyn;
+            // A reset is nobody's loss.
+            std::vector<uint32_t> reasons;
+            if (syn) reasons = {WAGGLE_REASON_PACKET_REFUSED};
+            if (!syn && !(c.flags & kRst)) reasons = {WAGGLE_REASON_LOST_FLOW_REFUSED};
             const Result got =
-                Expect(c.expected ? kRedirect : kShot,
-                       {syn ? WAGGLE_REASON_PACKET_REFUSED : WAGGLE_REASON_LOST_FLOW_REFUSED},
+                Expect(c.expected ? kRedirect : kShot, reasons,
                        {Program::kPodIn, host().pod1, 0, tags.size() == 1}, Build(packet));
             if (!c.expected) continue;
             const Packet expected = ResetTo(packet, c.expected, c.expected_seq, c.expected_ack);
@@ -275,8 +278,9 @@ TEST_F(PacketRefusal, LostFlowsPassForATime) {
         }
         model_.lost_flows_pass = false;
         SetLostFlowsPassUntil(1);
-        Expect(flags & kRst ? kShot : kRedirect, {WAGGLE_REASON_LOST_FLOW_REFUSED}, arrival,
-               packet);
+        std::vector<uint32_t> reasons;
+        if (!(flags & kRst)) reasons = {WAGGLE_REASON_LOST_FLOW_REFUSED};
+        Expect(flags & kRst ? kShot : kRedirect, reasons, arrival, packet);
       }
     }
   }

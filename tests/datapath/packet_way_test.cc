@@ -136,17 +136,48 @@ TEST_F(PacketWay, HairpinGoesBackWithTheServiceAsSource) {
             for (const uint8_t flags : {kSyn, kAck}) {
               Result got = Send(arrival, Build(talk.Ask(flags)));
               EXPECT_EQ(got.verdict, kRedirect);
-              EXPECT_EQ(Difference(Build(talk.Asked(flags)), got.bytes), "");
+              EXPECT_EQ(Difference(Turned(Build(talk.Asked(flags))), got.bytes), "");
               const auto back = static_cast<uint8_t>(flags | kAck);
               got = Send(arrival, Build(talk.Answer(back)));
               EXPECT_EQ(got.verdict, kRedirect);
-              EXPECT_EQ(Difference(Build(talk.Answered(back)), got.bytes), "");
+              EXPECT_EQ(Difference(Turned(Build(talk.Answered(back))), got.bytes), "");
             }
             EXPECT_EQ(Entry(talk.Forward())->flags,
                       WAGGLE_FLOW_REWRITE | WAGGLE_FLOW_REDIRECT | WAGGLE_FLOW_HAIRPIN);
             EXPECT_TRUE(Established(talk.Reply()));
           }
         }
+      }
+    }
+  }
+}
+
+// It is the pod's own affair: nobody else's word counts, and nobody else's packets get in.
+TEST_F(PacketWay, HairpinsAreThePodsOwn) {
+  for (const uint32_t forwarding : {WAGGLE_FORWARDING_STACK, WAGGLE_FORWARDING_REDIRECT}) {
+    for (const Family& family : kFamilies) {
+      for (const uint8_t protocol : {kTcp, kUdp}) {
+        SCOPED_TRACE(Kind(family, protocol, forwarding));
+        Start(forwarding);
+        const net::Address pod = family.Pod(1, 11);
+        Talk talk = AddTalk(family, protocol, {pod, 40000}, {pod, 8080});
+        talk.seen = {talk.frontend.address, 40000};
+        Send(Program::kPodIn, host().pod1, Build(talk.Ask(kSyn)));
+        for (const Arrival& arrival : std::vector<Arrival>{{Program::kPodIn, host().pod5},
+                                                           {Program::kPodIn, host().pod2},
+                                                           {Program::kNetIn, host().eth0}}) {
+          for (const uint8_t flags : {uint8_t{kSyn | kAck}, kRst}) {
+            const Bytes answer = Build(talk.Answer(flags));
+            EXPECT_EQ(Expect(kUnspec, {}, arrival, answer).bytes, answer);
+          }
+          const Bytes question = Build(talk.Ask(kAck));
+          if (protocol == kTcp) {
+            EXPECT_EQ(Expect(kUnspec, {}, arrival, question).bytes, question);
+          }
+        }
+        EXPECT_EQ(Entry(talk.Reply())->state, 0);
+        EXPECT_EQ(Entry(talk.Forward())->state, 0);
+        EXPECT_EQ(Entry(talk.Forward())->ifindex, host().pod1);
       }
     }
   }
@@ -169,10 +200,15 @@ TEST_F(PacketWay, AnswersFromElsewhereAreNotRedirected) {
             {Program::kNetIn, host().eth0}}},
           {"bridged pod",
            family.Bridged(14),
-           {{Program::kPodIn, host().pod2}, {Program::kPodIn, host().pod5}}},
+           {{Program::kPodIn, host().pod2},
+            {Program::kPodIn, host().pod5},
+            {Program::kNetIn, host().eth0}}},
           {"another node's pod",
            family.Pod(2, 5),
-           {{Program::kPodIn, host().pod2}, {Program::kPodIn, host().pod3}}},
+           {{Program::kPodIn, host().pod2},
+            {Program::kPodIn, host().pod3},
+            // Of a VLAN on eth0: it comes again there.
+            {Program::kNetIn, host().eth0, 0, true}}},
       };
       for (const auto& c : cases) {
         Start(WAGGLE_FORWARDING_REDIRECT);
@@ -258,10 +294,31 @@ TEST_F(PacketWay, ClientsThatMove) {
       }
       RemoveDevice(host().pod1);
       Expect(kUnspec,
-             {protocol == kTcp ? WAGGLE_REASON_FLOW_TRANSLATED : WAGGLE_REASON_UDP_FLOW_MOVED,
-              WAGGLE_REASON_NO_SHORT_WAY},
+             {WAGGLE_REASON_FLOW_TRANSLATED, WAGGLE_REASON_NO_SHORT_WAY},
              {Program::kPodIn, host().pod5}, Build(talk.Ask(kSyn)));
       EXPECT_EQ(Entry(talk.Forward())->ifindex, host().pod5);
+    }
+  }
+}
+
+// Who took a client's ends before it used them does not keep them.
+TEST_F(PacketWay, ClientsWhoseEndsWereTaken) {
+  for (const uint32_t forwarding : {WAGGLE_FORWARDING_STACK, WAGGLE_FORWARDING_REDIRECT}) {
+    for (const Family& family : kFamilies) {
+      for (const uint8_t protocol : {kTcp, kUdp}) {
+        SCOPED_TRACE(Kind(family, protocol, forwarding));
+        Start(forwarding);
+        const Talk talk =
+            AddTalk(family, protocol, {family.Pod(1, 11), 40000}, {family.Pod(1, 12), 8080});
+        Send(Program::kPodIn, host().pod5, Build(talk.Ask(kSyn)));
+        EXPECT_EQ(Entry(talk.Forward())->ifindex, host().pod5);
+        Expect(forwarding ? kRedirect : kUnspec, {WAGGLE_REASON_FLOW_TRANSLATED},
+               {Program::kPodIn, host().pod1}, Build(talk.Ask(kSyn)));
+        EXPECT_EQ(Entry(talk.Forward())->ifindex, host().pod1);
+        // Not so the other way round.
+        Send(Program::kPodIn, host().pod5, Build(talk.Ask(kSyn)));
+        EXPECT_EQ(Entry(talk.Forward())->ifindex, host().pod1);
+      }
     }
   }
 }
