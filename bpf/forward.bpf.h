@@ -60,8 +60,8 @@ static __always_inline void current_way(struct __sk_buff *skb, struct work *w,
 	w->j.from = routed_from(skb->ifindex);
 	w->j.learned = w->way.how == WAGGLE_WAY_PEER ? w->way.device : 0;
 	waggle_route(skb);
-	if (flow->kind == WAGGLE_FLOW_FORWARD && w->j.from != skb->ifindex)
-		note_neighbor(skb, w, w->j.from);
+	if (flow->kind == WAGGLE_FLOW_FORWARD)
+		note_on_bridge(skb, w, w->j.from);
 	if (flow->kind == WAGGLE_FLOW_REPLY) {
 		/* The client is where its packets came from, whatever the routes say by now. */
 		w->way.how = WAGGLE_WAY_PEER;
@@ -94,24 +94,32 @@ static __always_inline void take_flow(struct __sk_buff *skb, struct work *w,
 	}
 }
 
-/* Past the stack. */
-static __always_inline int redirect(struct __sk_buff *skb, const struct packet *p,
-				    struct waggle_way way, int hairpin)
+/* Past the stack, the way of `w`. */
+static __always_inline int redirect(struct __sk_buff *skb, struct work *w)
 {
-	if (hairpin) {
+	__u32 l2 = link_header(&w->p), device = w->way.device;
+
+	if (w->flags & WAGGLE_FLOW_HAIRPIN) {
 		/* Back out of the device that it came by, whatever that is. */
-		if (swap_macs(skb, link_header(p)))
+		if (swap_macs(skb, l2))
 			return drop(WAGGLE_REASON_REWRITE_FAILED);
-		return bpf_redirect(way.device, 0);
+		return bpf_redirect(device, 0);
 	}
-	if (way.how == WAGGLE_WAY_PEER) {
+	if (w->way.how == WAGGLE_WAY_PEER) {
+		int known = l2 ? address_to_pod(skb, w) : 1;
+
+		if (known < 0)
+			return drop(WAGGLE_REASON_REWRITE_FAILED);
+		/* Until the pod has answered once, the host knows best; not on a port of a bridge. */
+		if (!known && routed_from(device) == device)
+			return bpf_redirect_neigh(device, NULL, 0, 0);
 		/* A bridge port may be handed frames for other MACs than the host's. */
 		bpf_skb_change_type(skb, 0 /* PACKET_HOST */);
-		return bpf_redirect_peer(way.device, 0);
+		return bpf_redirect_peer(device, 0);
 	}
-	if (decrement_ttl(skb, p))
+	if (decrement_ttl(skb, &w->p))
 		return drop(WAGGLE_REASON_REWRITE_FAILED);
-	return bpf_redirect_neigh(way.device, NULL, 0, 0);
+	return bpf_redirect_neigh(device, NULL, 0, 0);
 }
 
 /* Rewrites work->p to what take_flow() read, and sends it on its way. */
@@ -142,7 +150,7 @@ __noinline int waggle_forward(struct __sk_buff *skb)
 		return drop(WAGGLE_REASON_REWRITE_FAILED);
 	if (w->way.how == WAGGLE_WAY_STACK)
 		return TC_ACT_UNSPEC;
-	return redirect(skb, p, w->way, w->flags & WAGGLE_FLOW_HAIRPIN);
+	return redirect(skb, w);
 }
 
 /* May this hook undo or forward packets of the flow? Else it leaves them to another one. */

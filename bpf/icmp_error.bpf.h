@@ -112,7 +112,7 @@ send:
 	count_reason(WAGGLE_REASON_ICMP_TRANSLATED);
 	if (w->way.how == WAGGLE_WAY_STACK)
 		return TC_ACT_UNSPEC;
-	return redirect(skb, p, w->way, w->flags & WAGGLE_FLOW_HAIRPIN);
+	return redirect(skb, w);
 }
 
 #endif

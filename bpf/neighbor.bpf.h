@@ -8,13 +8,16 @@
  * backend is, and their packets never get as far as to us. So in redirect forwarding we give
  * the answer that the other pod would have given, if we know it: a client's MAC from its own packets,
  * anybody's from the host's neighbour table.
+ *
+ * What goes straight to a pod gets the pod's MAC, from the pod's own packets: Linux does not look at
+ * it any more, but gVisor does, and so does a bridge in the pod that has a machine on it.
  */
 #include "route.bpf.h"
 #include "refuse.bpf.h"
 
 struct neighbor_key {
 	__u8 addr[16];
-	__u32 bridge; /* ifindex */
+	__u32 device; /* ifindex: the bridge, or the pod's own */
 	__u32 reserved;
 };
 
@@ -51,16 +54,16 @@ struct nd_message {
 	__u8 mac[6];
 };
 
-/* The client of work->p, which came by a port of `bridge`. */
-static __always_inline void note_neighbor(struct __sk_buff *skb, const struct work *w, __u32 bridge)
+/* The sender of work->p, as it is known on `device`. */
+static __always_inline void note_neighbor(struct __sk_buff *skb, const struct work *w, __u32 device)
 {
 	struct neighbor_key key = {};
 	struct neighbor fresh = {}, *known;
 
-	if (is_v4(&w->p) || bpf_skb_load_bytes(skb, 6, fresh.mac, 6))
+	if (bpf_skb_load_bytes(skb, 6, fresh.mac, 6))
 		return;
 	__builtin_memcpy(key.addr, w->p.key.src, 16);
-	key.bridge = bridge;
+	key.device = device;
 	known = bpf_map_lookup_elem(&neighbors, &key);
 	if (known && same_mac(known->mac, fresh.mac)) {
 		*(volatile __u64 *)&known->seen_ns = w->now_ns;
@@ -68,6 +71,30 @@ static __always_inline void note_neighbor(struct __sk_buff *skb, const struct wo
 	}
 	fresh.seen_ns = w->now_ns;
 	bpf_map_update_elem(&neighbors, &key, &fresh, BPF_ANY);
+}
+
+/* The client of work->p: for the pods that share its bridge. */
+static __always_inline void note_on_bridge(struct __sk_buff *skb, const struct work *w,
+					   __u32 bridge)
+{
+	if (w->p.v6 && bridge != skb->ifindex)
+		note_neighbor(skb, w, bridge);
+}
+
+/* Gives the frame the MAC of the pod that it goes to. 1: it has it, 0: not known, or an errno. */
+static __always_inline int address_to_pod(struct __sk_buff *skb, const struct work *w)
+{
+	struct neighbor_key key = {};
+	struct neighbor *known;
+	__u8 mac[6];
+
+	__builtin_memcpy(key.addr, w->flags & WAGGLE_FLOW_REWRITE ? w->to.dst : w->p.key.dst, 16);
+	key.device = w->way.device;
+	known = bpf_map_lookup_elem(&neighbors, &key);
+	if (!known)
+		return 0;
+	__builtin_memcpy(mac, known->mac, 6);
+	return bpf_skb_store_bytes(skb, 0, mac, 6, 0) ?: 1;
 }
 
 /* The MAC of the pod with that address on the bridge. 0, or -1: not known. */
@@ -79,7 +106,7 @@ static __always_inline int find_mac(struct __sk_buff *skb, const struct work *w,
 	struct neighbor *known;
 
 	__builtin_memcpy(key.addr, target, 16);
-	key.bridge = bridge;
+	key.device = bridge;
 	known = bpf_map_lookup_elem(&neighbors, &key);
 	if (known &&
 	    (__s64)(w->now_ns - *(volatile __u64 *)&known->seen_ns) <= (__s64)NEIGHBOR_NS) {

@@ -140,8 +140,8 @@ static __always_inline void choose_way(struct __sk_buff *skb, struct work *w)
 			n->flow.flags |= WAGGLE_FLOW_REDIRECT;
 			n->flow.way = w->way;
 			n->flow.routed_ns = n->now_ns;
-			if (w->j.from != skb->ifindex)
-				note_neighbor(skb, w, w->j.from);
+			note_on_bridge(skb, w, w->j.from);
+			note_neighbor(skb, w, skb->ifindex);
 			return;
 		}
 	}
@@ -362,9 +362,10 @@ static __always_inline int lift_to_stack(struct __sk_buff *skb)
  * is reached behind the port that it answers by from then on. Asked again only when an
  * answer comes by another device than the last one.
  */
-static __always_inline int is_genuine(struct __sk_buff *skb, struct packet *p,
+static __always_inline int is_genuine(struct __sk_buff *skb, struct work *w,
 				      struct waggle_flow *flow, enum hook hook)
 {
+	struct packet *p = &w->p;
 	__u32 ifindex = skb->ifindex;
 	struct waggle_device *device;
 	struct waggle_flow *partner;
@@ -401,6 +402,8 @@ static __always_inline int is_genuine(struct __sk_buff *skb, struct packet *p,
 		return 0;
 	}
 	*(volatile __u32 *)&flow->place = ifindex;
+	if (hook == HOOK_POD_IN)
+		note_neighbor(skb, w, ifindex);
 	return 1;
 }
 
@@ -449,7 +452,7 @@ static __always_inline int leave_to_stack(struct __sk_buff *skb, const struct wa
 static __always_inline int on_reply(struct __sk_buff *skb, struct work *w, struct waggle_flow *flow,
 				    enum hook hook)
 {
-	if (!is_for(hook, flow) || (hook != HOOK_POD_OUT && !is_genuine(skb, &w->p, flow, hook)))
+	if (!is_for(hook, flow) || (hook != HOOK_POD_OUT && !is_genuine(skb, w, flow, hook)))
 		return leave_to_stack(skb, flow, hook);
 	if (hook == HOOK_POD_OUT) {
 		struct waggle_way stack = {};
@@ -536,6 +539,9 @@ static __always_inline int on_packet(struct __sk_buff *skb, enum hook hook, __u3
 		return TC_ACT_UNSPEC;
 	}
 	flow = find_flow(&p->key, w->now_ns);
+	if (hook == HOOK_POD_IN && flow && flow->flags & WAGGLE_FLOW_REDIRECT &&
+	    idle_ns(flow, w->now_ns) > (__s64)WAGGLE_FLOW_STAMP_NS)
+		note_neighbor(skb, w, skb->ifindex);
 	if (flow && flow->kind == WAGGLE_FLOW_REPLY)
 		return on_reply(skb, w, flow, hook);
 	if (hook != HOOK_POD_IN)

@@ -466,6 +466,11 @@ std::string Difference(const Bytes& expected, const Bytes& got) {
          "\n" + Hex(expected) + "\ngot: " + Describe(got) + "\n" + Hex(got);
 }
 
+std::string DifferenceToPod(Bytes expected, const Bytes& got) {
+  if (expected.size() >= 6 && got.size() >= 6) std::copy_n(got.begin(), 6, expected.begin());
+  return Difference(expected, got);
+}
+
 net::Address Address(std::string_view text) {
   const auto address = net::Address::Parse(text);
   Require(address.has_value(), "not an address");

@@ -139,6 +139,8 @@ std::string Hex(const Bytes& frame);
 Bytes Turned(Bytes frame);
 // Empty: the same. Else where two frames differ, with both.
 std::string Difference(const Bytes& expected, const Bytes& got);
+// The same but for the MAC that the frame goes to: straight to a pod it is the pod's.
+std::string DifferenceToPod(Bytes expected, const Bytes& got);
 
 net::Address Address(std::string_view text);  // aborts on what is no address
 Bytes Text(std::string_view text);

@@ -47,9 +47,9 @@ class PacketClash : public PacketTest {
     for (const Talk* talk : {&one, &other, &one}) {
       for (const uint8_t flags : {uint8_t{kSyn | kAck}, uint8_t{kAck | kPsh}}) {
         const Result answered = FromBackend(*talk, talk->Answer(flags));
-        EXPECT_EQ(Difference(Build(talk->Answered(flags)), answered.bytes), "");
+        EXPECT_EQ(DifferenceToPod(Build(talk->Answered(flags)), answered.bytes), "");
         const Result asked = FromClient(talk->Ask());
-        EXPECT_EQ(Difference(Build(talk->Asked()), asked.bytes), "");
+        EXPECT_EQ(DifferenceToPod(Build(talk->Asked()), asked.bytes), "");
       }
     }
   }
@@ -178,7 +178,7 @@ TEST_F(PacketClash, DirectThenService) {
         EXPECT_EQ(Expect(kUnspec, {}, {Program::kPodOut, host().pod1}, answer).bytes, answer);
       }
       const Result back = FromBackend(service, service.Answer(kSyn | kAck));
-      EXPECT_EQ(Difference(Build(service.Answered(kSyn | kAck)), back.bytes), "");
+      EXPECT_EQ(DifferenceToPod(Build(service.Answered(kSyn | kAck)), back.bytes), "");
     }
   }
 }

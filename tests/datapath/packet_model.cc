@@ -142,6 +142,7 @@ class Model::Job {
 
   void PodIn() {
     if (Flow* flow = model_.Find(tuple_)) {
+      if (flow->flags & WAGGLE_FLOW_REDIRECT && flow->idle_ns > kSecond) NoteSender(ifindex_);
       if (!flow->forward) {
         // The question of a direct flow was not taken off the bridge.
         const bool lifted = flow->flags & WAGGLE_FLOW_REWRITE && !(flow->flags & WAGGLE_FLOW_DIRECT);
@@ -200,24 +201,30 @@ class Model::Job {
   }
 
   // Does the packet come from where the flow's packets go? Past the stack nobody else looks.
-  bool IsGenuine(const Flow& flow) {
+  bool IsGenuine(Flow& flow) {
     if (flow.flags & WAGGLE_FLOW_HAIRPIN) return flow.ifindex == ifindex_;
     if (view_.tags != 0 || tagged_) return false;
+    if (flow.answered_by == ifindex_) return true;
     const auto forward = model_.entries.find(Partner(tuple_, flow));
     if (forward == model_.entries.end()) return false;
     Way& way = forward->second.way;
+    bool genuine = way.how == WAGGLE_WAY_PEER && way.device == ifindex_;
     if (program_ == Program::kNetIn) {
       const auto there = model_.devices.find(way.device);
-      return way.how == WAGGLE_WAY_NEIGH && there != model_.devices.end() &&
-             there->second.role == here_.role;
+      genuine = way.how == WAGGLE_WAY_NEIGH && there != model_.devices.end() &&
+                there->second.role == here_.role;
+    } else if (way.how == WAGGLE_WAY_NEIGH && here_.bridge == way.device) {
+      genuine = true;
+      if (here_.netns_id >= 0) {
+        // Its packets need not ask the bridge any more where the backend is.
+        way.how = WAGGLE_WAY_PEER;
+        way.device = ifindex_;
+      }
     }
-    if (way.how == WAGGLE_WAY_NEIGH && here_.bridge == way.device) {
-      if (here_.netns_id < 0) return true;
-      // Its packets need not ask the bridge any more where the backend is.
-      way.how = WAGGLE_WAY_PEER;
-      way.device = ifindex_;
-    }
-    return way.how == WAGGLE_WAY_PEER && way.device == ifindex_;
+    if (!genuine) return false;
+    flow.answered_by = ifindex_;
+    if (program_ == Program::kPodIn) NoteSender(ifindex_);
+    return true;
   }
 
   // Is the forward entry still the one for its packet? Removed otherwise.
@@ -271,7 +278,11 @@ class Model::Job {
     if (flow.flags & WAGGLE_FLOW_REWRITE) Change(flow.new_src, flow.new_dst);
     if (way.how == WAGGLE_WAY_STACK) return;
     out_.verdict = kRedirect;
-    if (flow.flags & WAGGLE_FLOW_HAIRPIN) SwapMacs();
+    if (flow.flags & WAGGLE_FLOW_HAIRPIN) {
+      SwapMacs();
+    } else if (way.how == WAGGLE_WAY_PEER) {
+      AddressTo(way.device, flow.flags & WAGGLE_FLOW_REWRITE ? flow.new_dst.address : view_.dst);
+    }
     if (way.how == WAGGLE_WAY_NEIGH) DecrementTtl(out_.bytes, view_);
   }
 
@@ -312,7 +323,8 @@ class Model::Job {
         Count(WAGGLE_REASON_NO_SHORT_WAY);
       } else {
         flow.flags |= WAGGLE_FLOW_REDIRECT;
-        NoteNeighbor();
+        if (view_.v6 && here_.bridge != 0) NoteSender(here_.bridge);
+        NoteSender(ifindex_);
       }
     }
     // The client's kernel may use this very pair of ends for a connection of its own.
@@ -341,10 +353,9 @@ class Model::Job {
 
   // ---- Parts of a new flow.
 
-  void NoteNeighbor() {
-    if (!view_.v6 || here_.bridge == 0) return;
-    Mac& mac = model_.neighbors[{here_.bridge, view_.src}];
-    std::copy_n(out_.bytes.begin() + 6, 6, mac.begin());
+  // Who sent the packet, as he is known on the device: a bridge, or his own.
+  void NoteSender(uint32_t device) {
+    std::copy_n(out_.bytes.begin() + 6, 6, model_.neighbors[{device, view_.src}].begin());
   }
 
   // Would an answer to the client go back to where its packet came from?
@@ -611,7 +622,11 @@ class Model::Job {
     }
     if (way.how != WAGGLE_WAY_STACK) {
       out_.verdict = kRedirect;
-      if (flow->flags & WAGGLE_FLOW_HAIRPIN) SwapMacs();
+      if (flow->flags & WAGGLE_FLOW_HAIRPIN) {
+        SwapMacs();
+      } else if (way.how == WAGGLE_WAY_PEER) {
+        AddressTo(way.device, flow->flags & WAGGLE_FLOW_REWRITE ? flow->new_dst.address : view_.dst);
+      }
     }
     if (way.how == WAGGLE_WAY_NEIGH) DecrementTtl(out_.bytes, view_);
   }
@@ -620,6 +635,13 @@ class Model::Job {
 
   void Change(const net::Endpoint& src, const net::Endpoint& dst) {
     Rewrite(out_.bytes, view_, src, dst);
+  }
+
+  // Straight to a pod: it may look at the MAC.
+  void AddressTo(uint32_t device, const net::Address& address) {
+    const auto known = model_.neighbors.find({device, address});
+    if (known != model_.neighbors.end())
+      std::copy(known->second.begin(), known->second.end(), out_.bytes.begin());
   }
 
   void SwapMacs() { std::swap_ranges(&out_.bytes[0], &out_.bytes[6], &out_.bytes[6]); }

@@ -52,6 +52,7 @@ struct Flow {
   uint32_t service_id = 0;
   uint32_t slot = 0;
   uint32_t ifindex = 0;         // device of the client
+  uint32_t answered_by = 0;     // device that the last answer came by
   // TCP: once seen; `closing`: what acknowledges the other side's FIN.
   std::optional<uint32_t> isn;
   bool closing = false;  // the other side sent its FIN
@@ -124,7 +125,7 @@ class Model {
 
   Outcome Run(const Arrival& arrival, const Bytes& frame, const Oracle& oracle);
 
-  // (bridge, address) -> MAC: IPv6 clients by their packets, and what the host knows.
+  // (device, address) -> MAC: who sends by it; on bridges IPv6 clients, and what the host knows.
   std::map<std::pair<uint32_t, net::Address>, Mac> neighbors;
 
   // An entry that is in force; nullptr: none. One that is over is removed, with its partner.

@@ -17,7 +17,7 @@ class PacketTranslate : public PacketTest {
 
   // The packet has become that of the other side of the translation, and is right.
   void ExpectIs(const Packet& expected, const Result& got) {
-    EXPECT_EQ(Difference(Build(expected), got.bytes), "");
+    EXPECT_EQ(DifferenceToPod(Build(expected), got.bytes), "");
     EXPECT_EQ(ChecksumFaults(got.bytes), "") << Describe(got.bytes);
   }
 
@@ -274,7 +274,7 @@ TEST_F(PacketTranslate, OtherPacketsAreLeftAlone) {
             const Bytes frame = Build(changed);
             for (const Program program : {Program::kPodIn, Program::kPodOut, Program::kNetIn}) {
               const Result got = Expect(kUnspec, {}, {program, host().pod1}, frame);
-              EXPECT_EQ(Difference(frame, got.bytes), "");
+              EXPECT_EQ(DifferenceToPod(frame, got.bytes), "");
             }
           }
         }
@@ -330,7 +330,7 @@ TEST_F(PacketTranslate, BrokenAndStrangeFramesAreLeftAlone) {
     for (const auto& [name, frame] : frames) {
       SCOPED_TRACE(std::string(family.name) + " " + name);
       const Result got = Expect(kUnspec, {}, {Program::kPodIn, host().pod1}, frame);
-      EXPECT_EQ(Difference(frame, got.bytes), "");
+      EXPECT_EQ(DifferenceToPod(frame, got.bytes), "");
     }
   }
 }
@@ -359,7 +359,7 @@ TEST_F(PacketTranslate, Fragments) {
                        Entry(talk.Forward()) ? std::vector<uint32_t>{}
                                              : std::vector<uint32_t>{WAGGLE_REASON_FLOW_TRANSLATED},
                        arrival, sent[i]);
-            EXPECT_EQ(Difference(expected[i], got.bytes), "");
+            EXPECT_EQ(DifferenceToPod(expected[i], got.bytes), "");
           }
         };
         const Arrival ask{Program::kPodIn, host().pod1};
