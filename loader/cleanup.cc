@@ -1,5 +1,6 @@
 #include "loader/cleanup.h"
 
+#include <bpf/bpf.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -11,13 +12,16 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "bpf/abi.h"
 #include "loader/link_info.h"
 #include "loader/net_links.h"
 #include "loader/pin_lock.h"
 #include "loader/sock_links.h"
+#include "loader/tc_exchange.h"
 #include "maps/layout.h"
 #include "maps/pins.h"
 #include "userspace/os/errno_status.h"
+#include "userspace/os/netns_cookie.h"
 #include "userspace/os/unique_fd.h"
 
 namespace waggle::loader {
@@ -36,6 +40,27 @@ struct Outcome {
     return status;
   }
 };
+
+// Filters are seen from their own network namespace only; the folders that name them are the only
+// record of where they are.
+absl::Status CheckNamespace(std::string_view pin_path, const std::vector<NetPin>& pins) {
+  const bool filters = std::any_of(pins.begin(), pins.end(), [](const NetPin& pin) {
+    return pin.kind == NetPin::Kind::kClsact;
+  });
+  if (!filters) return absl::OkStatus();
+  const absl::StatusOr<os::UniqueFd> map =
+      maps::OpenPin(pin_path, "agent", maps::Access::kReadOnly);
+  waggle_agent agent{};
+  const uint32_t key = 0;
+  if (!map.ok() || bpf_map_lookup_elem(map->get(), &key, &agent) != 0) return absl::OkStatus();
+  const uint64_t here = os::NetnsCookie();
+  if (here == 0 || agent.node_netns == 0 || here == agent.node_netns) return absl::OkStatus();
+  return absl::FailedPreconditionError(absl::StrCat(
+      "the programs of ", std::string(pin_path),
+      " are filters at devices of another network namespace, the node's; nothing was removed. Run "
+      "cleanup there (a pod with hostNetwork; `nsenter --net=/proc/1/ns/net`); if that namespace "
+      "is gone, so are the filters: `rm -r ", std::string(pin_path), "` removes the rest"));
+}
 
 // OK too when it stays because of what it holds. `is_mount`: because a file system is
 // mounted right there, whose other content is nobody's mistake.
@@ -84,6 +109,10 @@ absl::Status Cleanup(std::string_view pin_path, std::vector<std::string>* remove
   const absl::StatusOr<os::UniqueFd> lock = LockPins(pin_path);
   if (!lock.ok()) return lock.status();
 
+  const absl::StatusOr<std::vector<NetPin>> net_pins = ListNetPins(pin_path);
+  if (!net_pins.ok()) return net_pins.status();
+  if (absl::Status status = CheckNamespace(pin_path, *net_pins); !status.ok()) return status;
+
   Outcome outcome{removed, {}};
   const std::string links = maps::PinOf(pin_path, maps::kLinkFolder);
   for (auto hook = SockHooks().rbegin(); hook != SockHooks().rend(); ++hook) {
@@ -94,13 +123,12 @@ absl::Status Cleanup(std::string_view pin_path, std::vector<std::string>* remove
     }
   }
   // Devices after sockets, as they are attached before them.
-  const absl::StatusOr<std::vector<NetPin>> net_pins = ListNetPins(pin_path);
-  if (!net_pins.ok()) return net_pins.status();
   for (const NetPin& pin : *net_pins) {
     if (absl::Status status = outcome.Take(RemoveNetPin(pin), pin.path); !status.ok()) {
       return status;
     }
   }
+  if (absl::Status status = RemoveExchangePins(links, removed); !status.ok()) return status;
   bool is_mount = false;
   if (absl::Status status = RemoveFolder(links, removed, &is_mount); !status.ok()) return status;
   // `agent` is the last of kMaps: until it goes, a cleanup that was cut short can be seen.

@@ -3,7 +3,6 @@
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <linux/bpf.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/time.h>
 #include <unistd.h>
@@ -21,11 +20,8 @@
 #include "maps/pins.h"
 #include "maps/reader.h"
 #include "userspace/os/errno_status.h"
+#include "userspace/os/netns_cookie.h"
 #include "waggle_bpf.skel.h"
-
-#ifndef SO_NETNS_COOKIE
-#define SO_NETNS_COOKIE 71
-#endif
 
 namespace waggle::loader {
 namespace {
@@ -65,16 +61,6 @@ absl::Status RemoveLeftovers(std::string_view pin_path) {
   return absl::OkStatus();
 }
 
-// The cookie of this process's network namespace; 0 where the kernel cannot say
-// (before 5.14), which means the initial one to the programs.
-uint64_t NetnsCookie() {
-  const os::UniqueFd fd(socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
-  uint64_t cookie = 0;
-  socklen_t length = sizeof(cookie);
-  if (!fd || getsockopt(fd.get(), SOL_SOCKET, SO_NETNS_COOKIE, &cookie, &length) != 0) return 0;
-  return cookie;
-}
-
 absl::Status BpfError(int error, std::string_view what) {
   std::string text(what);
   if (!BpfLog().empty()) absl::StrAppend(&text, " [", BpfLog(), "]");
@@ -106,7 +92,7 @@ absl::StatusOr<std::unique_ptr<Datapath>> Datapath::Load(const DatapathOptions& 
     if (!cgroup.ok()) return cgroup.status();
     datapath->cgroup_ = *std::move(cgroup);
   }
-  datapath->node_netns_ = NetnsCookie();
+  datapath->node_netns_ = os::NetnsCookie();  // 0 means the initial one to the programs
   if (options.tc_attach == TcAttach::kTcx && !datapath->features_.tcx) {
     return absl::FailedPreconditionError(
         "--tc-attach=tcx: this kernel has no tcx links (Linux 6.6 has); use auto or clsact");
@@ -279,17 +265,24 @@ absl::Status Datapath::Commit() {
   // What began while the first pass, a long one, was under way.
   CopyFlows(maps::CopyFlows::kMissing);
   if (absl::Status status = PinMaps(); !status.ok()) return status;
-  if (absl::Status status = StartPacketPath(); !status.ok()) return status;
-  if (absl::Status status = SyncSockets(); !status.ok()) {
+  absl::Status status = StartPacketPath();
+  if (status.ok()) status = SyncSockets();
+  if (!status.ok()) {
     packet_path_->TakeBack();
     rmdir(maps::PinOf(options_.pin_path, maps::kLinkFolder).c_str());  // if it is empty
-    return status;
+    // The next agent needs the maps of the programs that go on, which are the old ones unless a
+    // device has new ones already.
+    if (packet_path_->Covered({WAGGLE_ROLE_POD, WAGGLE_ROLE_UPLINK, WAGGLE_ROLE_TUNNEL}).empty()) {
+      RemoveLeftovers(options_.pin_path).IgnoreError();
+      return status;
+    }
   }
+  if (absl::Status renamed = RenamePins(); status.ok()) status = renamed;
   // And since, under the old programs.
   CopyFlows(maps::CopyFlows::kMissing);
   flow_copies_.clear();
   old_maps_.clear();
-  return absl::OkStatus();
+  return status;
 }
 
 absl::Status Datapath::StartPacketPath() {
@@ -303,15 +296,9 @@ absl::Status Datapath::StartPacketPath() {
                                    bpf_program__fd(skeleton_->progs.waggle_pod_out),
                                    bpf_program__fd(skeleton_->progs.waggle_net_in),
                                    bpf_program__fd(skeleton_->progs.waggle_net_l3)};
-  const auto previous = static_cast<waggle_tc_attach>(settings->Get().tc_attach);
   absl::Status status = packet_path_->Start(
-      programs, maps::DeviceTable(os::UniqueFd(dup(MapFd("devices")))), tc_attach_, previous);
-  if (!status.ok()) {
-    packet_path_->TakeBack();
-    rmdir(links.c_str());  // if it is empty
-    return status;
-  }
-  // Only now: a switch that was cut short is begun anew by the next agent.
+      programs, maps::DeviceTable(os::UniqueFd(dup(MapFd("devices")))), tc_attach_);
+  if (!status.ok()) return status;
   settings->SetTcAttach(tc_attach_);
   return absl::OkStatus();
 }
@@ -360,8 +347,8 @@ absl::Status Datapath::RecordContentIds() {
 }
 
 // A pin is replaced by rename, so that at every moment each name is pinned. Whatever can
-// fail comes before the first rename. The map `agent` comes last: its version says that
-// the others are there.
+// fail comes before the first rename. Only when the programs are in force: what fails before
+// changes no pin.
 absl::Status Datapath::PinMaps() {
   for (const std::string& name : fresh_maps_) {
     const std::string aside = maps::PinOf(options_.pin_path, name) + kAside;
@@ -372,6 +359,11 @@ absl::Status Datapath::PinMaps() {
       return os::ErrnoStatus(errno, absl::StrCat("pin map ", name, " at ", aside));
     }
   }
+  return absl::OkStatus();
+}
+
+// The map `agent` comes last: its version says that the others are there.
+absl::Status Datapath::RenamePins() {
   if (absl::Status status = RecordContentIds(); !status.ok()) return status;
   while (!fresh_maps_.empty()) {
     const std::string path = maps::PinOf(options_.pin_path, fresh_maps_.front());

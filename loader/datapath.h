@@ -90,7 +90,8 @@ class Datapath {
   absl::Status AdoptMaps();
   absl::Status CarryOver();
   absl::Status LoadPrograms();
-  absl::Status PinMaps();
+  absl::Status PinMaps();  // aside
+  absl::Status RenamePins();
   absl::Status RecordContentIds();
   absl::Status StartPacketPath();
   absl::Status SyncSockets();

@@ -162,46 +162,50 @@ absl::Status RemoveNetPin(const NetPin& pin) {
   return OkIfGone(RemoveLink(pin.path, LinkKind::kTcx));
 }
 
-absl::StatusOr<NetLinks> NetLinks::Open(std::string_view pin_path, waggle_tc_attach attach,
-                                        waggle_tc_attach previous) {
-  NetLinks links(pin_path, attach);
-  if (previous == WAGGLE_TC_NONE || previous == attach) return links;
-  absl::StatusOr<TcExchange> exchange = TcExchange::Open(previous);
-  if (!exchange.ok()) return exchange.status();
-  links.exchange_ = *std::move(exchange);
-  return links;
-}
-
 absl::Status NetLinks::Set(uint32_t ifindex, TcHook hook, int program_fd) {
   return attach_ == WAGGLE_TC_TCX ? SetLink(ifindex, hook, program_fd)
                                   : SetFilter(ifindex, hook, program_fd);
+}
+
+absl::StatusOr<int> NetLinks::StandIn(int program_fd) {
+  if (finished_) return program_fd;
+  if (!exchange_) {
+    absl::StatusOr<TcExchange> exchange = TcExchange::Open(
+        Folder(pin_path_), attach_ == WAGGLE_TC_TCX ? WAGGLE_TC_CLSACT : WAGGLE_TC_TCX);
+    if (!exchange.ok()) return exchange.status();
+    exchange_ = *std::move(exchange);
+  }
+  return exchange_->Link(program_fd);
+}
+
+// After Finish() such a device is one where something could not be removed: it goes alone.
+absl::Status NetLinks::AttachedTwice(const Exchanged& each) {
+  if (finished_) return FinishOne(each);
+  exchanged_.push_back(each);
+  return absl::OkStatus();
 }
 
 absl::Status NetLinks::SetLink(uint32_t ifindex, TcHook hook, int program_fd) {
   const std::string path = LinkPath(pin_path_, ifindex, hook);
   absl::StatusOr<os::UniqueFd> link = AdoptLink(ifindex, hook, path);
   if (!link.ok()) return link.status();
-  int first = program_fd;
-  const absl::StatusOr<bool> filter = exchange_ ? HasFilter(ifindex, hook) : false;
+  const bool marked = access(ClsactPath(pin_path_, ifindex).c_str(), F_OK) == 0;
+  const absl::StatusOr<bool> filter = marked ? HasFilter(ifindex, hook) : false;
   if (!filter.ok()) return filter.status();
-  if (*filter) {
-    const absl::StatusOr<int> stand_in = exchange_->Link(program_fd);
-    if (!stand_in.ok()) return stand_in.status();
-    first = *stand_in;
-  }
+  const absl::StatusOr<int> first = *filter ? StandIn(program_fd) : program_fd;
+  if (!first.ok()) return first.status();
   // ENOLINK when the device went between the two calls.
-  if (*link && bpf_link_update(link->get(), first, nullptr) != 0) {
+  if (*link && bpf_link_update(link->get(), *first, nullptr) != 0) {
     if (absl::Status status = OkIfGone(RemoveLink(path, LinkKind::kTcx)); !status.ok()) {
       return status;
     }
     link->Reset();
   }
   if (!*link) {
-    link = MakeLink(ifindex, hook, first, path);
+    link = MakeLink(ifindex, hook, *first, path);
     if (!link.ok()) return link.status();
   }
-  if (*filter) exchanged_.push_back({ifindex, hook, program_fd});
-  return absl::OkStatus();
+  return *filter ? AttachedTwice({ifindex, hook, program_fd}) : absl::OkStatus();
 }
 
 absl::Status NetLinks::SetFilter(uint32_t ifindex, TcHook hook, int program_fd) {
@@ -210,43 +214,58 @@ absl::Status NetLinks::SetFilter(uint32_t ifindex, TcHook hook, int program_fd) 
     return os::ErrnoStatus(errno, absl::StrCat("make folder ", marker));
   }
   bool made = false;
-  if (absl::Status status = EnsureClsact(ifindex, &made); !status.ok()) return status;
+  if (finished_) qdiscs_.clear();  // may be old
+  if (absl::Status status = EnsureClsact(ifindex, &qdiscs_, &made); !status.ok()) return status;
   if (made && mkdir(MadePath(marker).c_str(), 0700) != 0 && errno != EEXIST) {
     return os::ErrnoStatus(errno, absl::StrCat("make folder ", MadePath(marker)));
   }
-  if (!exchange_) return PutFilter(ifindex, hook, program_fd);
   const absl::StatusOr<os::UniqueFd> link =
       AdoptLink(ifindex, hook, LinkPath(pin_path_, ifindex, hook));
   if (!link.ok()) return link.status();
   if (!*link) return PutFilter(ifindex, hook, program_fd);
-  const absl::StatusOr<int> stand_in = exchange_->Link(program_fd);
+  // Before the link is touched: one that cannot have a filter keeps what it has until it is told.
+  const absl::StatusOr<std::optional<TcFilter>> filter = FindOurs(ifindex, hook);
+  if (!filter.ok()) return filter.status();
+  // The program itself is there: an exchange that was cut short, the link is idle already.
+  if (*filter && !(*filter)->name.starts_with(kStandIn)) {
+    return FinishOne({ifindex, hook, program_fd});
+  }
+  const absl::StatusOr<int> stand_in = StandIn(program_fd);
   if (!stand_in.ok()) return stand_in.status();
   if (bpf_link_update(link->get(), *stand_in, nullptr) != 0) {
     return os::ErrnoStatus(errno, absl::StrCat("update the link at device ", ifindex));
   }
-  exchanged_.push_back({ifindex, hook, program_fd});
-  return absl::OkStatus();
+  return AttachedTwice({ifindex, hook, program_fd});
 }
 
-absl::Status NetLinks::Finish() {
-  if (!exchange_) return absl::OkStatus();
+absl::StatusOr<std::set<uint32_t>> NetLinks::Finish() {
+  finished_ = true;
+  std::set<uint32_t> failed;
   if (!exchanged_.empty()) {
     exchange_->Wait();
     for (const Exchanged& each : exchanged_) {
       const absl::StatusOr<int> stand_in = exchange_->Filter(each.program_fd);
       if (!stand_in.ok()) return stand_in.status();
-      // A device may have gone meanwhile.
-      absl::Status status = OkIfGone(PutFilter(each.ifindex, each.hook, *stand_in));
-      if (!status.ok()) return status;
+      // A device may have gone meanwhile, or its clsact; others must not wait for it.
+      if (!PutFilter(each.ifindex, each.hook, *stand_in).ok()) failed.insert(each.ifindex);
     }
     if (absl::Status status = exchange_->Flip(); !status.ok()) return status;
     for (const Exchanged& each : exchanged_) {
-      if (absl::Status status = OkIfGone(FinishOne(each)); !status.ok()) return status;
+      if (!failed.contains(each.ifindex) && !FinishOne(each).ok()) failed.insert(each.ifindex);
     }
+    for (const uint32_t ifindex : failed)
+      Remove(ifindex).IgnoreError();
   }
   exchanged_.clear();
   exchange_.reset();
-  return absl::OkStatus();
+  std::vector<std::string> removed;
+  absl::Status status = RemoveExchangePins(Folder(pin_path_), &removed);
+  if (!status.ok()) return status;
+  return failed;
+}
+
+void NetLinks::DropExchanged(uint32_t ifindex) {
+  std::erase_if(exchanged_, [&](const Exchanged& each) { return each.ifindex == ifindex; });
 }
 
 // The old way is idle by now.
@@ -273,6 +292,7 @@ absl::Status NetLinks::Clear(uint32_t ifindex, TcHook hook) {
 }
 
 absl::Status NetLinks::Remove(uint32_t ifindex) {
+  DropExchanged(ifindex);
   for (const TcHook hook : {TcHook::kIngress, TcHook::kEgress}) {
     const std::string path = LinkPath(pin_path_, ifindex, hook);
     absl::Status status = OkIfGone(RemoveLink(path, LinkKind::kTcx));
@@ -284,6 +304,7 @@ absl::Status NetLinks::Remove(uint32_t ifindex) {
 }
 
 absl::Status NetLinks::Forget(uint32_t ifindex) {
+  DropExchanged(ifindex);
   for (const TcHook hook : {TcHook::kIngress, TcHook::kEgress}) {
     const std::string path = LinkPath(pin_path_, ifindex, hook);
     absl::Status status = OkIfGone(RemoveLink(path, LinkKind::kTcx));

@@ -7,6 +7,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -42,18 +43,19 @@ absl::Status RemoveNetPin(const NetPin& pin);
 // Devices are those of the calling thread's network namespace.
 class NetLinks {
  public:
-  // `attach`: how. `previous`: how those before us did it, by the pins (NONE: nobody). Where
-  // the two differ, what is there is exchanged (tc_exchange.h): in part by Set(), and at all
-  // devices together by Finish(). Changes nothing yet.
-  static absl::StatusOr<NetLinks> Open(std::string_view pin_path, waggle_tc_attach attach,
-                                       waggle_tc_attach previous);
+  // `attach`: how. Changes nothing yet.
+  NetLinks(std::string_view pin_path, waggle_tc_attach attach)
+      : pin_path_(pin_path), attach_(attach) {}
 
-  // Makes `program_fd` the program there; what is ours there gets it atomically. NotFound: no
-  // such device.
+  // Makes `program_fd` the program there; what is ours there gets it atomically. Where ours is
+  // attached the other way, as the last agent did it or one that died while it exchanged them,
+  // the two are exchanged (tc_exchange.h): in part here, and at all devices together by
+  // Finish(). NotFound: no such device.
   absl::Status Set(uint32_t ifindex, TcHook hook, int program_fd);
   // After Set() at all devices that there were at the start: the new way alone is in force. A
-  // clsact of ours stays: while it is taken away the kernel drops packets.
-  absl::Status Finish();
+  // clsact of ours stays: while it is taken away the kernel drops packets. Returns the devices
+  // that could not have it: nothing of ours is at them any more.
+  absl::StatusOr<std::set<uint32_t>> Finish();
   // Takes what is ours from one hook. Nothing there: OK.
   absl::Status Clear(uint32_t ifindex, TcHook hook);
   // Takes everything of ours from the device, the clsact too if we made it and nobody else's
@@ -66,8 +68,6 @@ class NetLinks {
   absl::StatusOr<bool> InForce(uint32_t ifindex, TcHook hook) const;
 
  private:
-  NetLinks(std::string_view pin_path, waggle_tc_attach attach)
-      : pin_path_(pin_path), attach_(attach) {}
   absl::Status SetLink(uint32_t ifindex, TcHook hook, int program_fd);
   absl::Status SetFilter(uint32_t ifindex, TcHook hook, int program_fd);
   // What is attached in both ways.
@@ -76,12 +76,19 @@ class NetLinks {
     TcHook hook;
     int program_fd;
   };
+  // The stand-in for a link.
+  absl::StatusOr<int> StandIn(int program_fd);
+  // What is attached the other way too: to be exchanged.
+  absl::Status AttachedTwice(const Exchanged& each);
   absl::Status FinishOne(const Exchanged& each);
+  void DropExchanged(uint32_t ifindex);
 
   std::string pin_path_;
   waggle_tc_attach attach_;
-  std::optional<TcExchange> exchange_;  // until Finish()
+  std::optional<TcExchange> exchange_;  // from the first one of these on, until Finish()
   std::vector<Exchanged> exchanged_;
+  bool finished_ = false;
+  IngressQdiscs qdiscs_;  // while all devices are asked for one after the other
 };
 
 }  // namespace waggle::loader

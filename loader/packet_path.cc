@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <ctime>
 
 #include "absl/strings/str_cat.h"
 
@@ -46,10 +47,8 @@ absl::StatusOr<std::unique_ptr<PacketPath>> PacketPath::Open(std::string_view pi
 }
 
 absl::Status PacketPath::Start(const PacketPrograms& programs, maps::DeviceTable table,
-                               waggle_tc_attach attach, waggle_tc_attach previous) {
-  absl::StatusOr<NetLinks> links = NetLinks::Open(pin_path_, attach, previous);
-  if (!links.ok()) return links.status();
-  links_ = *std::move(links);
+                               waggle_tc_attach attach) {
+  links_.emplace(pin_path_, attach);
   table_ = std::move(table);
   programs_ = programs;
   const absl::StatusOr<std::vector<NetPin>> pins = ListNetPins(pin_path_);
@@ -57,7 +56,11 @@ absl::Status PacketPath::Start(const PacketPrograms& programs, maps::DeviceTable
   for (const NetPin& pin : *pins)
     pinned_before_.insert(pin.ifindex);
   if (absl::Status status = Update(); !status.ok()) return status;
-  if (absl::Status status = links_->Finish(); !status.ok()) return status;
+  const absl::StatusOr<std::set<uint32_t>> failed = links_->Finish();
+  if (!failed.ok()) return failed.status();
+  // Tried again, and told of, by Update().
+  for (const uint32_t ifindex : *failed)
+    states_[ifindex].in_force = false;
 
   // What the last agent left of devices that are gone, or have no role any more.
   const absl::StatusOr<maps::Devices> rows = table_->Read();
@@ -72,6 +75,8 @@ absl::Status PacketPath::Start(const PacketPrograms& programs, maps::DeviceTable
     absl::Status status = here ? links_->Remove(ifindex) : links_->Forget(ifindex);
     if (status.ok()) status = table_->Delete(ifindex);
     if (!status.ok()) return status;
+    // Nobody else would ever hear of its flows.
+    if (!here) Tell(DeviceNews::What::kGone, ifindex, State{}, "");
   }
 
   absl::Status first_failure;
@@ -103,14 +108,22 @@ absl::Status PacketPath::Update() {
   for (const uint32_t ifindex : changes->gone)
     Gone(ifindex);
   if (changes->resynced) {
-    std::set<uint32_t> all;
-    for (const auto& [ifindex, state] : states_)
-      all.insert(ifindex);
-    Verify(all, /*as_new_devices=*/true);
+    Verify(All(), /*as_new_devices=*/true);
   } else {
     Verify({changes->stripped.begin(), changes->stripped.end()}, /*as_new_devices=*/false);
   }
   return Sync();
+}
+
+void PacketPath::Inspect() {
+  if (links_) Verify(All(), /*as_new_devices=*/false);
+}
+
+std::set<uint32_t> PacketPath::All() const {
+  std::set<uint32_t> all;
+  for (const auto& [ifindex, state] : states_)
+    all.insert(ifindex);
+  return all;
 }
 
 void PacketPath::Verify(const std::set<uint32_t>& suspects, bool as_new_devices) {
@@ -254,7 +267,11 @@ std::vector<int> PacketPath::Covered(std::initializer_list<waggle_role> roles) c
 
 void PacketPath::Tell(DeviceNews::What what, uint32_t ifindex, const State& state,
                       std::string text) {
-  news_.push_back({what, ifindex, state.name, state.decision.role, std::move(text)});
+  timespec now{};
+  clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+  const uint64_t when_ns =
+      static_cast<uint64_t>(now.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(now.tv_nsec);
+  news_.push_back({what, ifindex, state.name, state.decision.role, std::move(text), when_ns});
 }
 
 }  // namespace waggle::loader

@@ -38,7 +38,7 @@ struct DeviceNews {
   enum class What : uint8_t {
     kCovered,    // carries our programs now (a bridge: is known)
     kLetGo,      // does no longer, as its role has changed
-    kGone,       // has left
+    kGone,       // has left; without a name: while no agent ran
     kFailed,     // cannot carry them; tried again each second
     kNoSockets,  // XDP in its driver hides the sockets of its packets
   };
@@ -47,6 +47,8 @@ struct DeviceNews {
   std::string name;
   waggle_role role = WAGGLE_ROLE_NONE;
   std::string text;  // why it has its role, or why it failed
+  // CLOCK_MONOTONIC_COARSE. With kGone: no later device has had this index by then.
+  uint64_t when_ns = 0;
 };
 
 class PacketPath {
@@ -57,10 +59,10 @@ class PacketPath {
 
   // Puts the programs in force at all devices: adopts what is pinned, updates each
   // atomically, lets go of what is not wanted. Uplinks and tunnels come before pods, so that
-  // the answers to a redirected packet find the way back. `attach`: TCX or CLSACT; `previous`
-  // as in NetLinks. Fails where not a single device can be had. Once.
+  // the answers to a redirected packet find the way back. `attach`: TCX or CLSACT.
+  // Fails where not a single device can be had. Once.
   absl::Status Start(const PacketPrograms& programs, maps::DeviceTable table,
-                     waggle_tc_attach attach, waggle_tc_attach previous);
+                     waggle_tc_attach attach);
   // Takes back what Start() attached where nothing was before.
   void TakeBack();
 
@@ -70,6 +72,10 @@ class PacketPath {
   // event_fd() is readable, and each second. An error is one of reading; what is in force
   // stays so.
   absl::Status Update();
+
+  // Asks whether all devices still carry what they were given: of a link that somebody detaches
+  // nobody tells. Those that do not are covered by the next Update().
+  void Inspect();
 
   // What happened since the last call.
   std::vector<DeviceNews> TakeNews() { return std::exchange(news_, {}); }
@@ -92,6 +98,7 @@ class PacketPath {
   absl::Status Attach(uint32_t ifindex, const RoleDecision& decision, const State* before);
   void LetGo(uint32_t ifindex);
   void Gone(uint32_t ifindex);
+  std::set<uint32_t> All() const;
   // Those whose programs somebody took away are to be covered again.
   void Verify(const std::set<uint32_t>& suspects, bool as_new_devices);
   void Tell(DeviceNews::What what, uint32_t ifindex, const State& state, std::string text);

@@ -2,22 +2,29 @@
 
 #include <bpf/bpf.h>
 #include <linux/bpf.h>
+#include <unistd.h>
 
 #include <array>
 #include <cerrno>
 #include <cstddef>
+#include <filesystem>
 #include <span>
+#include <string_view>
+#include <system_error>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "maps/grace.h"
 #include "maps/kernel_map_store.h"
+#include "maps/pins.h"
 #include "userspace/os/errno_status.h"
 
 namespace waggle::loader {
 namespace {
 
 constexpr uint32_t kMaxPrograms = 8;
+constexpr char kProgramsMap[] = "waggle_programs";
+constexpr char kPin[] = "exchange_";  // and the map's id
 // What the link's stand-in leaves in __sk_buff.cb[0]; it stores something for every packet, so
 // that nothing from elsewhere is taken for it.
 constexpr int32_t kDone = 0x57a661e;
@@ -62,7 +69,7 @@ bpf_insn SkipIf(uint8_t reg, int32_t value, int16_t count) {
 constexpr bpf_insn kSecondPlace{};
 
 absl::StatusOr<os::UniqueFd> Load(std::span<const bpf_insn> code) {
-  os::UniqueFd program(bpf_prog_load(BPF_PROG_TYPE_SCHED_CLS, "waggle_exchange", "Dual BSD/GPL",
+  os::UniqueFd program(bpf_prog_load(BPF_PROG_TYPE_SCHED_CLS, kStandIn, "Dual BSD/GPL",
                                      code.data(), code.size(), nullptr));
   if (!program) return os::ErrnoStatus(errno, "load a stand-in to exchange tcx and clsact");
   return program;
@@ -118,16 +125,22 @@ absl::StatusOr<os::UniqueFd> MakeMap(bpf_map_type type, const char* name, uint32
 
 }  // namespace
 
-absl::StatusOr<TcExchange> TcExchange::Open(waggle_tc_attach from) {
+absl::StatusOr<TcExchange> TcExchange::Open(const std::string& folder, waggle_tc_attach from) {
   TcExchange exchange;
   exchange.from_ = from;
   absl::StatusOr<os::UniqueFd> chosen = MakeMap(BPF_MAP_TYPE_ARRAY, "waggle_chosen", 1);
   if (!chosen.ok()) return chosen.status();
   exchange.chosen_ = *std::move(chosen);
   absl::StatusOr<os::UniqueFd> programs =
-      MakeMap(BPF_MAP_TYPE_PROG_ARRAY, "waggle_programs", kMaxPrograms);
+      MakeMap(BPF_MAP_TYPE_PROG_ARRAY, kProgramsMap, kMaxPrograms);
   if (!programs.ok()) return programs.status();
   exchange.programs_ = *std::move(programs);
+  const absl::StatusOr<uint32_t> id = maps::MapId(exchange.programs_.get());
+  if (!id.ok()) return id.status();
+  const std::string pin = absl::StrCat(folder, "/", kPin, *id);
+  if (bpf_obj_pin(exchange.programs_.get(), pin.c_str()) != 0) {
+    return os::ErrnoStatus(errno, absl::StrCat("pin map at ", pin));
+  }
   const uint32_t key = 0;
   const uint32_t value = from;
   absl::Status status = maps::PutElement(exchange.chosen_.get(), &key, &value, "waggle_chosen");
@@ -141,7 +154,7 @@ absl::StatusOr<TcExchange::StandIns*> TcExchange::For(int program_fd) {
   const auto index = static_cast<uint32_t>(stand_ins_.size());
   if (index >= kMaxPrograms) return absl::InternalError("more programs than places for them");
   const auto value = static_cast<uint32_t>(program_fd);
-  absl::Status status = maps::PutElement(programs_.get(), &index, &value, "waggle_programs");
+  absl::Status status = maps::PutElement(programs_.get(), &index, &value, kProgramsMap);
   if (!status.ok()) return status;
   absl::StatusOr<os::UniqueFd> link =
       LoadLinkStandIn(chosen_.get(), programs_.get(), static_cast<int>(index));
@@ -174,6 +187,27 @@ absl::Status TcExchange::Flip() {
   absl::Status status = maps::PutElement(chosen_.get(), &key, &to, "waggle_chosen");
   if (!status.ok()) return status;
   Wait();
+  return absl::OkStatus();
+}
+
+absl::Status RemoveExchangePins(const std::string& folder, std::vector<std::string>* removed) {
+  std::error_code error;
+  std::vector<std::string> pins;
+  for (std::filesystem::directory_iterator at(folder, error), end; !error && at != end;
+       at.increment(error)) {
+    if (at->path().filename().string().starts_with(kPin)) pins.push_back(at->path().string());
+  }
+  for (const std::string& pin : pins) {
+    const os::UniqueFd map(bpf_obj_get(pin.c_str()));
+    bpf_map_info info{};
+    uint32_t length = sizeof(info);
+    if (!map || bpf_obj_get_info_by_fd(map.get(), &info, &length) != 0 ||
+        info.type != BPF_MAP_TYPE_PROG_ARRAY || std::string_view(info.name) != kProgramsMap) {
+      continue;
+    }
+    if (unlink(pin.c_str()) != 0) return os::ErrnoStatus(errno, absl::StrCat("remove ", pin));
+    removed->push_back(pin);
+  }
   return absl::OkStatus();
 }
 

@@ -7,11 +7,17 @@
 // devices share: it calls the program and leaves a mark in the packet's control block, or it
 // leaves the packet to the filter's stand-in, which calls the program where there is no mark.
 // Storing the word exchanges the ways; when a grace period is over, the old one can go.
+//
+// The stand-ins find the programs in a map, which the kernel empties when nobody holds it but
+// programs: it is pinned as links/exchange_<id>, so that the agent may die at any moment. The next
+// one puts stand-ins of its own in the place of those, one by one; they speak the same language.
 #ifndef WAGGLE_LOADER_TC_EXCHANGE_H_
 #define WAGGLE_LOADER_TC_EXCHANGE_H_
 
 #include <cstdint>
 #include <map>
+#include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -20,10 +26,14 @@
 
 namespace waggle::loader {
 
+// The name of every stand-in.
+inline constexpr char kStandIn[] = "waggle_exchange";
+
 class TcExchange {
  public:
-  // `from`: the way in force (TCX or CLSACT); the stand-ins keep to it until Flip().
-  static absl::StatusOr<TcExchange> Open(waggle_tc_attach from);
+  // `folder`: for the pin. `from`: the way in force (TCX or CLSACT); the stand-ins keep to it until
+  // Flip().
+  static absl::StatusOr<TcExchange> Open(const std::string& folder, waggle_tc_attach from);
 
   // Stand-ins for a program, as descriptors of this object's.
   absl::StatusOr<int> Link(int program_fd);
@@ -49,6 +59,10 @@ class TcExchange {
   os::UniqueFd programs_;  // what the stand-ins call
   std::map<int, StandIns> stand_ins_;
 };
+
+// Removes the pins of all exchanges, when no stand-in is left; what was removed is added to
+// `removed`. What is not ours stays.
+absl::Status RemoveExchangePins(const std::string& folder, std::vector<std::string>* removed);
 
 }  // namespace waggle::loader
 

@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "loader/netlink.h"
@@ -15,6 +16,8 @@
 
 namespace waggle::loader {
 namespace {
+
+constexpr char kClsact[] = "clsact";
 
 uint32_t ParentOf(TcHook hook) {
   return TC_H_MAKE(TC_H_CLSACT, hook == TcHook::kIngress ? TC_H_MIN_INGRESS : TC_H_MIN_EGRESS);
@@ -78,51 +81,57 @@ absl::StatusOr<std::vector<TcFilter>> ListFilters(uint32_t ifindex, TcHook hook)
   return status;
 }
 
-absl::StatusOr<std::string> IngressQdisc(uint32_t ifindex) {
+absl::StatusOr<IngressQdiscs> ListIngressQdiscs() {
   absl::StatusOr<NetlinkQueries> queries = NetlinkQueries::Open(NETLINK_ROUTE);
   if (!queries.ok()) return queries.status();
   // A dump of all devices: a question about one is answered to all who watch.
   NetlinkRequest request(RTM_GETQDISC, NLM_F_DUMP);
   request.Put<tcmsg>();
-  std::string kind;
+  IngressQdiscs kinds;
   const absl::Status status = queries->Ask(request, [&](const nlmsghdr* message) {
     if (message->nlmsg_type != RTM_NEWQDISC || mnl_nlmsg_get_payload_len(message) < sizeof(tcmsg)) {
       return;
     }
     const auto* info = static_cast<const tcmsg*>(mnl_nlmsg_get_payload(message));
-    if (static_cast<uint32_t>(info->tcm_ifindex) != ifindex || info->tcm_parent != TC_H_CLSACT) {
-      return;
-    }
+    if (info->tcm_parent != TC_H_CLSACT) return;
     ForEachAttribute(message, sizeof(tcmsg), [&](const nlattr* attribute) {
-      if (mnl_attr_get_type(attribute) == TCA_KIND) kind = TextOf(attribute);
+      if (mnl_attr_get_type(attribute) != TCA_KIND) return;
+      kinds[static_cast<uint32_t>(info->tcm_ifindex)] = TextOf(attribute);
     });
   });
-  // Devices come and go under a dump; this one's line is there or not.
+  // Devices come and go under a dump; a line is there or not.
   if (!status.ok() && !absl::IsUnavailable(status)) return status;
-  return kind;
+  return kinds;
 }
 
-absl::Status EnsureClsact(uint32_t ifindex, bool* made) {
+absl::Status EnsureClsact(uint32_t ifindex, IngressQdiscs* known, bool* made) {
   *made = false;
   bpf_tc_hook at = HookOf(ifindex, TcHook::kIngress);
   const int error = -bpf_tc_hook_create(&at);
   *made = error == 0;
-  if (error == 0) return absl::OkStatus();
+  if (error == 0) {
+    (*known)[ifindex] = kClsact;
+    return absl::OkStatus();
+  }
   if (error != EEXIST) return os::ErrnoStatus(error, absl::StrCat("add clsact to ", Name(ifindex)));
   // "Exists" is said of any queueing discipline in that place.
-  const absl::StatusOr<std::string> kind = IngressQdisc(ifindex);
-  if (!kind.ok()) return kind.status();
-  if (*kind == "clsact") return absl::OkStatus();
+  if (!known->contains(ifindex)) {
+    absl::StatusOr<IngressQdiscs> kinds = ListIngressQdiscs();
+    if (!kinds.ok()) return kinds.status();
+    *known = *std::move(kinds);
+  }
+  const std::string& kind = (*known)[ifindex];
+  if (kind == kClsact) return absl::OkStatus();
   return absl::FailedPreconditionError(
-      absl::StrCat(Name(ifindex), " has the queueing discipline '", *kind,
+      absl::StrCat(Name(ifindex), " has the queueing discipline '", kind,
                    "' where clsact must stand; whoever made it may use clsact in its place, which "
                    "does the same"));
 }
 
 absl::Status RemoveEmptyClsact(uint32_t ifindex) {
-  const absl::StatusOr<std::string> kind = IngressQdisc(ifindex);
-  if (!kind.ok()) return kind.status();
-  if (*kind != "clsact") return absl::NotFoundError("no clsact");
+  absl::StatusOr<IngressQdiscs> kinds = ListIngressQdiscs();
+  if (!kinds.ok()) return kinds.status();
+  if ((*kinds)[ifindex] != kClsact) return absl::NotFoundError("no clsact");
   for (const TcHook hook : {TcHook::kIngress, TcHook::kEgress}) {
     const absl::StatusOr<std::vector<TcFilter>> filters = ListFilters(ifindex, hook);
     if (!filters.ok()) return filters.status();
@@ -135,16 +144,27 @@ absl::Status RemoveEmptyClsact(uint32_t ifindex) {
   return absl::OkStatus();
 }
 
-absl::Status PutFilter(uint32_t ifindex, TcHook hook, int program_fd) {
+absl::StatusOr<std::optional<TcFilter>> FindOurs(uint32_t ifindex, TcHook hook) {
   const absl::StatusOr<std::vector<TcFilter>> filters = ListFilters(ifindex, hook);
   if (!filters.ok()) return filters.status();
+  std::optional<TcFilter> ours;
   for (const TcFilter& filter : *filters) {
-    if (filter.priority != kFilterPriority || IsOurs(filter)) continue;
+    if (filter.priority != kFilterPriority) continue;
+    if (IsOurs(filter)) {
+      ours = filter;
+      continue;
+    }
     if (filter.kind == "bpf" && filter.handle != kFilterHandle) continue;
     return absl::FailedPreconditionError(absl::StrCat(
         Name(ifindex), " has a filter of kind ", filter.kind, " ", filter.name, " at priority ",
         kFilterPriority, ", where ours must stand; give that one another priority"));
   }
+  return ours;
+}
+
+absl::Status PutFilter(uint32_t ifindex, TcHook hook, int program_fd) {
+  const absl::StatusOr<std::optional<TcFilter>> ours = FindOurs(ifindex, hook);
+  if (!ours.ok()) return ours.status();
   const bpf_tc_hook at = HookOf(ifindex, hook);
   bpf_tc_opts options{};
   options.sz = sizeof(options);

@@ -4,6 +4,8 @@
 #define WAGGLE_LOADER_TC_FILTERS_H_
 
 #include <cstdint>
+#include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -33,17 +35,22 @@ bool IsOurs(const TcFilter& filter);
 // a device.
 absl::StatusOr<std::vector<TcFilter>> ListFilters(uint32_t ifindex, TcHook hook);
 
-// The queueing discipline at the device's ingress: "clsact", "ingress" or empty.
-absl::StatusOr<std::string> IngressQdisc(uint32_t ifindex);
+// The queueing disciplines at the ingress of devices, by ifindex: "clsact" or "ingress". The kernel
+// tells of all devices or of none.
+using IngressQdiscs = std::map<uint32_t, std::string>;
+absl::StatusOr<IngressQdiscs> ListIngressQdiscs();
 
-// `made`: it was not there before. FailedPrecondition where another one ("ingress", which
+// `known`: what was asked a moment ago, so that many devices cost one question; asked anew where
+// this device is not in it. `made`: it was not there before. FailedPrecondition where another one ("ingress", which
 // has no egress) is in the way.
-absl::Status EnsureClsact(uint32_t ifindex, bool* made);
+absl::Status EnsureClsact(uint32_t ifindex, IngressQdiscs* known, bool* made);
 
 // Removes the clsact if no filter is left at it. FailedPrecondition: some is. NotFound: there
 // is none, or no such device.
 absl::Status RemoveEmptyClsact(uint32_t ifindex);
 
+// Ours, if it is there. FailedPrecondition: somebody else's filter has our place.
+absl::StatusOr<std::optional<TcFilter>> FindOurs(uint32_t ifindex, TcHook hook);
 // Puts our filter there, or replaces its program atomically. NotFound: no such device.
 // FailedPrecondition: somebody else's filter has our place.
 absl::Status PutFilter(uint32_t ifindex, TcHook hook, int program_fd);

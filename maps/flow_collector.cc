@@ -128,13 +128,13 @@ absl::StatusOr<bool> FlowCollector::Remove(const FlowEntry& entry) {
   return DeleteIfEqual(flows_.get(), &entry.key, &entry.value, sizeof(entry.value), kFlows);
 }
 
-void FlowCollector::ForgetDevice(uint32_t ifindex, uint64_t now_ns) {
-  leaving_next_[ifindex] = now_ns;
+void FlowCollector::ForgetDevice(uint32_t ifindex, uint64_t when_ns) {
+  leaving_next_[ifindex] = when_ns;
 }
 
 bool FlowCollector::HasLeft(const FlowEntry& entry) const {
   const auto found = leaving_.find(entry.value.ifindex);
-  return found != leaving_.end() && entry.value.created_ns <= found->second;
+  return found != leaving_.end() && entry.value.created_ns < found->second;
 }
 
 absl::Status FlowCollector::Forget() {

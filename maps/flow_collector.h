@@ -35,14 +35,15 @@ class FlowCollector {
   // Both readable and writable.
   FlowCollector(os::UniqueFd flows, os::UniqueFd half_open);
 
-  // To be called about once a second, and again at once while urgent(). Looks at about
-  // `budget` entries, or at as many more as a large map needs for its round in time.
+  // To be called about once a second, and again at once (with no budget) while urgent(). Looks
+  // at about `budget` entries, or at as many more as a large map needs for its round in time.
   // `now_ns`: CLOCK_MONOTONIC. After an error the next call goes on where this one stood.
   absl::Status Tick(uint64_t now_ns, uint32_t budget);
 
   // The device has left: the next Tick()s remove the flows of its clients from both maps.
-  // Flows that begin after `now_ns` are those of a new device with the same ifindex and stay.
-  void ForgetDevice(uint32_t ifindex, uint64_t now_ns);
+  // Flows that begin at `when_ns` or later are those of a new device with the same ifindex and
+  // stay: by the coarse clock of the programs one may begin within the same tick.
+  void ForgetDevice(uint32_t ifindex, uint64_t when_ns);
   // Flows of gone devices wait to be removed.
   bool urgent() const { return !leaving_.empty() || !leaving_next_.empty(); }
 

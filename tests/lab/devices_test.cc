@@ -511,66 +511,9 @@ TEST_F(DevicesTest, OneWayIsExchangedForTheOther) {
     ExpectCovered(absl::StrCat("new", way.name, peers_ - 1), WAGGLE_ROLE_POD, way.Pod());
     agent_->Kill();
   }
-  // A switch that a crash cut short: filters are there already, links still.
-  {
-    Agent other(nodes_.lab, node_, {.flags = {"--tc-attach", "clsact"}});
-    other.AwaitReady();
-  }
-  {
-    Fd map(bpf_obj_get((node_.pin_path() + "/settings").c_str()));
-    waggle_settings settings{};
-    uint32_t key = 0;
-    ASSERT_EQ(bpf_map_lookup_elem(map.get(), &key, &settings), 0);
-    EXPECT_EQ(settings.tc_attach, WAGGLE_TC_CLSACT);
-    settings.tc_attach = WAGGLE_TC_TCX;
-    ASSERT_EQ(bpf_map_update_elem(map.get(), &key, &settings, BPF_ANY), 0);
-  }
-  StartAgent({"--tc-attach", "clsact"});
-  EXPECT_EQ(At(a_.host_device()), kClsact.Pod());
-  EXPECT_EQ(At("eth0"), kClsact.Net());
-  // The other way, so that a clsact is left for cleanup to find.
-  agent_->Kill();
-  StartAgent({"--tc-attach", "tcx"});
-  EXPECT_EQ(At(a_.host_device()), kTcx.Pod());
-  EXPECT_EQ(agent_->Stop(), 0);
+  // A clsact is left for cleanup to find.
   ExpectNothingLeft();
   EXPECT_THAT(node_.Run({"tc", "qdisc", "show"}).out, Not(HasSubstr("clsact")));
-}
-
-// Open connections and new ones, that only the packet path translates. The clsact is there
-// before: while one is added or removed the kernel itself drops packets.
-TEST(DevicesTrafficTest, OneWayIsExchangedForTheOtherUnderTraffic) {
-  Cluster cluster;
-  cluster.Apply(cluster.web);
-  Argv hold = {"hold", "--connections", "5", "--interval-ms", "5"},
-       rate = {"rate", "--mode", "tcp", "--per-second", "200"};
-  for (net::Family family : kBothFamilies) {
-    const std::string web = Cluster::Frontend(cluster.web, family);
-    hold.insert(hold.end(), {"--tcp", web});
-    rate.insert(rate.end(), {"--to", web});
-  }
-  for (const std::string& device :
-       {std::string("eth0"), cluster.client.host_device(), cluster.b1.host_device()}) {
-    ASSERT_TRUE(cluster.node1.Run({"tc", "qdisc", "add", "dev", device, "clsact"}).ok());
-  }
-  cluster.StartAgent({.flags = {"--socket-lb", "off", "--tc-attach", "tcx"}});
-  Load holding(cluster.client, hold), asking(cluster.client, rate);
-  for (const char* way : {"clsact", "tcx", "tcx", "clsact", "clsact", "tcx"}) {
-    SCOPED_TRACE(way);
-    cluster.agent->Kill();
-    cluster.agent =
-        std::make_unique<Agent>(cluster.lab, cluster.node1,
-                                AgentOptions{.flags = {"--socket-lb", "off", "--tc-attach", way}});
-    cluster.agent->AwaitReady();
-    for (Load* load : {&holding, &asking}) {
-      uint64_t attempts = 0;
-      EXPECT_TRUE(WaitFor([&] {
-        Tally tally = load->Mark();
-        EXPECT_EQ(tally.ok, tally.attempts) << tally;
-        return (attempts += tally.attempts) >= 50;
-      }));
-    }
-  }
 }
 
 TEST_F(DevicesTest, AFeatureThatIsMissing) {

@@ -10,6 +10,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cstdio>
 #include <filesystem>
 #include <memory>
 
@@ -375,6 +376,39 @@ TEST_F(LoaderFaultsTest, EstablishedFlowsMoveToTheNewTable) {
     all_well();
     EXPECT_EQ(agent.Stop(), 0);
   }
+}
+
+// A start that fails after the new tables are made: the programs go on over the old ones, and the
+// next agent finds those.
+TEST_F(LoaderFaultsTest, AChangeOfSizeThatFailsLateKeepsTheTablesInUse) {
+  const Argv off = {"--socket-lb", "off"};
+  Argv more = off;
+  more.insert(more.end(), {"--max-flows", "1000"});
+  cluster_.StartAgent({.flags = off});
+  EXPECT_EQ(cluster_.agent->Stop(), 0);
+  const uint32_t before = InfoOf("flows").id;
+  // No folder where the links should be.
+  ASSERT_EQ(rename(Pin("links").c_str(), Pin("aside").c_str()), 0);
+  {
+    Fd map(bpf_obj_get(Pin("stats").c_str()));
+    ASSERT_EQ(bpf_obj_pin(map.get(), Pin("links").c_str()), 0);
+  }
+  {
+    Agent fails(cluster_.lab, cluster_.node1, {.flags = more});
+    EXPECT_THAT(fails.AwaitRefusal().err, HasSubstr(Pin("links")));
+  }
+  EXPECT_EQ(InfoOf("flows").id, before);
+  EXPECT_EQ(RecordedIds(), PinnedIds());
+  EXPECT_NE(access(Pin("flows_new").c_str(), F_OK), 0);
+  Client client(cluster_.client);
+  const std::string web = Cluster::Frontend(cluster_.web, Family::kIpv4);
+  client.Must({"socket tcp4", "connect " + web, "ask x"});
+  ASSERT_EQ(unlink(Pin("links").c_str()), 0);
+  ASSERT_EQ(rename(Pin("aside").c_str(), Pin("links").c_str()), 0);
+  Agent agent(cluster_.lab, cluster_.node1, {.flags = more});
+  agent.AwaitReady();
+  EXPECT_NE(InfoOf("flows").id, before);
+  client.Must({"ask x"});
 }
 
 TEST(UdpFlowsCopyTest, TheSecondCopyKeepsWhatIsNewer) {

@@ -5,6 +5,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sched.h>
+#include <unistd.h>
 
 #include <filesystem>
 #include <map>
@@ -14,7 +15,9 @@
 #include "absl/strings/str_cat.h"
 #include "loader/attachment.h"
 #include "maps/device_table.h"
+#include "maps/flow_table.h"
 #include "tests/lab/cluster.h"
+#include "tests/lab/programs_at.h"
 
 namespace waggle::lab {
 namespace {
@@ -161,6 +164,20 @@ class PacketLifeTest : public testing::TestWithParam<Circumstances> {
   uint64_t Reason(waggle_reason reason) const {
     return ReadReason(cluster_.node1.pin_path(), reason);
   }
+  // Living flows whose client is the pod.
+  uint64_t FlowsOf(const Pod& pod) const {
+    const std::string& pins = cluster_.node1.pin_path();
+    const Fd flows(bpf_obj_get((pins + "/flows").c_str()));
+    const Fd half_open(bpf_obj_get((pins + "/half_open").c_str()));
+    uint64_t count = 0;
+    const auto read = maps::ReadFlows({flows.get(), half_open.get()}, maps::MonotonicNs(),
+                                      [&](const maps::Flow& flow) {
+                                        const std::string client = flow.client.address.ToString();
+                                        if (client == pod.addresses().v4) ++count;
+                                      });
+    if (!read.ok()) Fail("read flows: " + read.status().ToString());
+    return count;
+  }
   // No packet went astray between two programs or two tables.
   void ExpectNothingLost() const {
     for (const waggle_reason reason :
@@ -294,8 +311,8 @@ TEST_P(PacketLifeTest, SocketHooksComeAndGo) {
   ExpectNothingLost();
 }
 
-// A pod that comes while the agent is away is served by the next one; flows of one that
-// goes are no longer there, and nobody else's are missing.
+// A pod that comes while the agent is away is served by the next one, which forgets the open
+// connections of one that went, and nobody else's.
 TEST_P(PacketLifeTest, PodsThatComeAndGoMeanwhile) {
   Start({});
   Pod& guest = cluster_.node1.AddPod("guest");
@@ -303,6 +320,9 @@ TEST_P(PacketLifeTest, PodsThatComeAndGoMeanwhile) {
   Send();
   const std::string web = Cluster::Frontend(cluster_.web, Family::kIpv4);
   ASSERT_TRUE(WaitFor([&] { return AskMany(guest, "tcp", web, 1).AllOk(); }));
+  Client open(guest);
+  open.Must({"socket tcp4", "connect " + web, "ask a"});
+  EXPECT_GE(FlowsOf(guest), 1u);
   cluster_.agent->Kill();
   cluster_.node1.Ip(absl::StrCat("link del ", guest.host_device(), "\n"));
   Pod& late = cluster_.node1.AddPod("late");
@@ -316,8 +336,43 @@ TEST_P(PacketLifeTest, PodsThatComeAndGoMeanwhile) {
   }
   for (const std::string& place : Places())
     EXPECT_THAT(place, Not(HasSubstr("gone")));
+  EXPECT_TRUE(WaitFor([&] { return FlowsOf(guest) == 0; })) << FlowsOf(guest);
+  EXPECT_GE(FlowsOf(cluster_.client), 5u);
   ExpectAllWell();
   ExpectNothingLost();
+}
+
+// Whoever takes programs away, by whatever means: of some nobody tells.
+TEST_P(PacketLifeTest, ProgramsThatAreTakenAwayComeBack) {
+  Start({});
+  const std::string links = cluster_.node1.pin_path() + "/links/";
+  struct Taken {
+    uint32_t ifindex;
+    Programs programs;
+  };
+  std::vector<Taken> all;
+  for (const Pod* pod : {&cluster_.client, &cluster_.b1}) {
+    const uint32_t ifindex = IndexOf(cluster_.node1, pod->host_device());
+    const Programs before = ProgramsAt(cluster_.node1, ifindex);
+    const std::string link = absl::StrCat(links, "tc_", ifindex, "_in");
+    if (GetParam().attach == std::string("clsact")) {
+      const Argv del = {"tc", "filter", "del", "dev", pod->host_device(), "ingress"};
+      EXPECT_TRUE(cluster_.node1.Run(del).ok());
+    } else if (pod == &cluster_.client) {
+      EXPECT_EQ(unlink(link.c_str()), 0);
+    } else {
+      const Fd fd(bpf_obj_get(link.c_str()));
+      EXPECT_EQ(bpf_link_detach(fd.get()), 0);
+    }
+    all.push_back({ifindex, before});
+  }
+  for (const Taken& taken : all) {
+    EXPECT_TRUE(WaitFor(
+        [&] { return ProgramsAt(cluster_.node1, taken.ifindex) == taken.programs; },
+        std::chrono::seconds(30)))
+        << ProgramsAt(cluster_.node1, taken.ifindex);
+  }
+  Send();
 }
 
 // After the last agent nothing of ours is left at any device.

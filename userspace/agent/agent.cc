@@ -33,7 +33,7 @@ namespace {
 constexpr size_t kMaxProblemLines = 50;
 constexpr size_t kMaxNames = 10;
 
-// What auto has chosen is asked again so often: in seconds.
+// What auto has chosen, and what devices carry, is asked again so often: in seconds.
 constexpr int kChooseEvery = 10;
 // Entries of `flows` that are looked at in a second, at least.
 constexpr uint32_t kCollectBudget = 20'000;
@@ -82,7 +82,7 @@ class Agent {
   absl::Status PreparePacketPath();
   void ChooseForwarding();
   void UpdateDevices();
-  void CollectFlows();
+  void CollectFlows(uint32_t budget);
   void Tick();
   loader::SocketLb mode() const { return options_.datapath.socket_lb; }
 
@@ -100,6 +100,7 @@ class Agent {
   loader::PolicyEngineFinder policy_engines_;
   std::unique_ptr<Reconciler> reconciler_;
   int ticks_ = 0;
+  bool forgetting_ = false;      // flows of gone devices are being removed, slice by slice
   std::string device_error_;     // what was said last
   std::string collector_error_;  // likewise
   size_t notes_logged_ = 0;
@@ -279,8 +280,9 @@ void Agent::LogDeviceNews() {
         spdlog::info("device {} ({}) is let go: no {} any more", news.name, news.ifindex, role);
         break;
       case What::kGone:
-        spdlog::debug("device {} ({}) is gone", news.name, news.ifindex);
-        collector_->ForgetDevice(news.ifindex, NowNs(CLOCK_MONOTONIC));
+        spdlog::debug("device {} ({}) is gone", news.name.empty() ? "<unknown>" : news.name,
+                      news.ifindex);
+        collector_->ForgetDevice(news.ifindex, news.when_ns);
         break;
       case What::kFailed:
         spdlog::error("device {} ({}, {}) cannot be covered, trying again each second: {}",
@@ -325,11 +327,9 @@ void Agent::UpdateDevices() {
   LogDeviceNews();
 }
 
-void Agent::CollectFlows() {
-  absl::Status status;
-  do {
-    status = collector_->Tick(NowNs(CLOCK_MONOTONIC), kCollectBudget);
-  } while (status.ok() && collector_->urgent());
+void Agent::CollectFlows(uint32_t budget) {
+  const absl::Status status = collector_->Tick(NowNs(CLOCK_MONOTONIC), budget);
+  forgetting_ = status.ok() && collector_->urgent();
   const std::string error = status.ok() ? "" : std::string(status.message());
   if (!error.empty() && error != collector_error_) {
     spdlog::error("old flows are not removed: {}; trying again each second", error);
@@ -382,15 +382,20 @@ void Agent::Tick() {
   store_->agent()->heartbeat_ns = BoottimeNs();
   if (reconciler_->must_retry()) AfterReconcile(reconciler_->Retry());
   if (!in_force_) return;
+  const bool look = ++ticks_ % kChooseEvery == 0;
+  // Who removes a filter cannot do it in silence.
+  if (look && datapath_->tc_attach() == WAGGLE_TC_TCX) datapath_->packet_path().Inspect();
   UpdateDevices();
-  CollectFlows();
-  if (++ticks_ % kChooseEvery == 0) ChooseForwarding();
+  CollectFlows(kCollectBudget);
+  if (look) ChooseForwarding();
 }
 
 absl::Status Agent::Loop() {
   while (true) {
     std::array<epoll_event, 8> events{};
-    const int count = epoll_wait(epoll_.get(), events.data(), events.size(), -1);
+    // Between two slices everything else has its turn.
+    const int count =
+        epoll_wait(epoll_.get(), events.data(), events.size(), forgetting_ ? 0 : -1);
     if (count < 0 && errno != EINTR) return os::ErrnoStatus(errno, "epoll_wait");
     for (int i = 0; i < count; ++i) {
       const int fd = events[static_cast<size_t>(i)].data.fd;
@@ -407,6 +412,7 @@ absl::Status Agent::Loop() {
         AfterReconcile(reconciler_->GraceOver(grace_.completed()));
       }
     }
+    if (forgetting_) CollectFlows(0);
     // Maps whose content was lost are put in force only when they are whole again.
     const bool whole = !datapath_->content_lost() || reconciler_->complete();
     if (!in_force_ && reconciler_->ready() && whole) {

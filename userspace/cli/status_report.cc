@@ -7,6 +7,7 @@
 #include <tuple>
 #include <utility>
 
+#include "loader/sock_links.h"
 #include "maps/text_table.h"
 #include "userspace/cli/status_facts.h"
 
@@ -118,6 +119,14 @@ void AddPacketPath(std::string& text, const StatusInput& input,
                    : " for another " + DurationText(facts.unknown_tcp_left_ns)));
 }
 
+// By its hook: of one whose target is gone nothing else tells.
+bool AtSocket(const loader::Attachment& attachment) {
+  const std::vector<loader::SockHook>& hooks = loader::SockHooks();
+  return std::any_of(hooks.begin(), hooks.end(), [&](const loader::SockHook& hook) {
+    return hook.name == attachment.hook;
+  });
+}
+
 // Attachments of one program to many devices are one row, unless `wide`.
 std::string AttachmentTable(const StatusInput& input, bool wide) {
   const uint32_t mode = input.view.agent.socket_lb;
@@ -133,9 +142,8 @@ std::string AttachmentTable(const StatusInput& input, bool wide) {
   };
   bool sockets = false;
   for (const loader::Attachment& attachment : input.attachments) {
-    const bool device = DeviceOf(attachment) != 0;
-    if (device) ++devices[group_of(attachment)];
-    sockets = sockets || !device;
+    if (DeviceOf(attachment) != 0) ++devices[group_of(attachment)];
+    sockets = sockets || AtSocket(attachment);
   }
   std::vector<maps::TableRow> table = {{"ATTACHED", "PROGRAM", "TARGET"}};
   if (wide) table[0] = {"ATTACHED", "PROGRAM", "TAG", "TARGET"};

@@ -318,6 +318,11 @@ TEST(StatusReport, SaysThatSocketProgramsAreMissing) {
   std::erase_if(input.attachments,
                 [](const loader::Attachment& attachment) { return DeviceOf(attachment) == 0; });
   EXPECT_THAT(RenderStatusText(input, false), HasSubstr("no program at sockets"));
+  // A dead link at a device is none.
+  input.attachments.push_back({"pod_in", "gone", 50, "", false});
+  EXPECT_THAT(RenderStatusText(input, false), HasSubstr("no program at sockets"));
+  input.attachments.push_back({"connect4", "gone", 52, "", false});
+  EXPECT_THAT(RenderStatusText(input, false), Not(HasSubstr("no program at sockets")));
 }
 
 TEST(DevicesOf, TellsWhatIsAttachedAndWhatIsMissing) {
