@@ -273,10 +273,10 @@ constexpr AgeCase kAges[] = {
      518400, true},
     {"closed by the backend", net::Protocol::kTcp, WAGGLE_STATE_ASSURED,
      WAGGLE_STATE_REPLIED | WAGGLE_STATE_SERVER_FIN, 130, 130, false},
-    {"reset by the backend", net::Protocol::kTcp, WAGGLE_STATE_ASSURED,
-     WAGGLE_STATE_REPLIED | WAGGLE_STATE_RESET, 13, 13, false},
-    {"reset just now", net::Protocol::kTcp, WAGGLE_STATE_ASSURED,
-     WAGGLE_STATE_REPLIED | WAGGLE_STATE_RESET, 11, 11, true},
+    {"refused by the backend", net::Protocol::kTcp, 0, WAGGLE_STATE_RESET, 13, 13, false},
+    {"refused just now", net::Protocol::kTcp, 0, WAGGLE_STATE_RESET, 11, 11, true},
+    {"reset, by whomever", net::Protocol::kTcp, WAGGLE_STATE_ASSURED,
+     WAGGLE_STATE_REPLIED | WAGGLE_STATE_RESET, 86400, 86400, true},
     {"stream", net::Protocol::kUdp, WAGGLE_STATE_ASSURED, WAGGLE_STATE_REPLIED, 119, 120, true},
     {"stream, over", net::Protocol::kUdp, WAGGLE_STATE_ASSURED, WAGGLE_STATE_REPLIED, 123, 124,
      false},
@@ -362,8 +362,7 @@ TEST_F(FlowMaps, CollectorRemovesOrphansAndDamageAfterAMinute) {
 // The FORWARD entry went to half_open and was evicted there; or is there, and over.
 TEST_F(FlowMaps, CollectorJudgesAReplyWhoseForwardIsElsewhere) {
   Make(64, 64);
-  const FlowPair pair = PairOf({.forward_state = WAGGLE_STATE_ASSURED,
-                                .reply_state = WAGGLE_STATE_RESET,
+  const FlowPair pair = PairOf({.reply_state = WAGGLE_STATE_RESET,
                                 .forward_ns = kNow - 70 * kSecondNs,
                                 .reply_ns = kNow - 70 * kSecondNs});
   ASSERT_TRUE(Put(flows_.get(), pair.reply));
