@@ -37,7 +37,8 @@ constexpr std::string_view kUpperMay[] = {"userspace/", "maps/",     "loader/",
 
 constexpr std::string_view kAbsl[] = {"absl/"};
 constexpr std::string_view kLibbpf[] = {"bpf/"};
-constexpr std::string_view kWatchLibraries[] = {"absl/", "nlohmann/", "yaml-cpp/", "httplib.h"};
+constexpr std::string_view kWatchLibraries[] = {"absl/", "nlohmann/", "yaml-cpp/", "httplib.h",
+                                                "openssl/"};
 constexpr std::string_view kMapsLibraries[] = {"absl/", "bpf/", "nlohmann/"};
 constexpr std::string_view kLoaderLibraries[] = {"absl/", "bpf/", "libmnl/"};
 // Only here may be logged: libraries return errors (no spdlog above this line).

@@ -1,0 +1,223 @@
+#include "k8s-watch/api_client.h"
+
+#include <httplib.h>
+
+#include <array>
+#include <chrono>
+#include <cstring>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "k8s-watch/connection.h"
+
+namespace waggle::k8s {
+namespace {
+
+constexpr std::chrono::seconds kConnectTime{15};
+constexpr std::chrono::seconds kWaitEvery{1};
+// The most that may come before the body, or between two pieces of it: httplib reads lines
+// of any length.
+constexpr size_t kMaxOverhead = size_t{64} << 10;
+
+// What httplib reads from and writes to. Keeps the first error.
+class ConnectionStream final : public httplib::Stream {
+ public:
+  ConnectionStream(Connection* connection, ResponseReader* reader, absl::Status* status)
+      : connection_(connection), reader_(reader), status_(status) {}
+
+  bool is_readable() const override { return true; }
+  bool is_writable() const override { return true; }
+  ssize_t read(char* to, size_t size) override {
+    if (begin_ == end_) {
+      if (!status_->ok()) return -1;
+      const auto wait = [this] {
+        last_wait_ = std::chrono::steady_clock::now();
+        return reader_->OnWait();
+      };
+      auto got = connection_->Read(buffer_.data(), buffer_.size(), wait);
+      if (!got.ok()) {
+        *status_ = got.status();
+        return -1;
+      }
+      // A trickle of bytes is no reason not to look at the time.
+      if (std::chrono::steady_clock::now() - last_wait_ >= kWaitEvery) {
+        if (*status_ = wait(); !status_->ok()) return -1;
+      }
+      begin_ = 0;
+      end_ = *got;
+    }
+    const size_t given = std::min(size, end_ - begin_);
+    overhead_ += given;
+    if (overhead_ > kMaxOverhead) {
+      *status_ = absl::UnavailableError("the answer's headers, or those of a chunk, are too long");
+      return -1;
+    }
+    std::memcpy(to, buffer_.data() + begin_, given);
+    begin_ += given;
+    return static_cast<ssize_t>(given);
+  }
+  ssize_t write(const char* from, size_t size) override {
+    if (status_->ok()) *status_ = connection_->Write(from, size);
+    return status_->ok() ? static_cast<ssize_t>(size) : -1;
+  }
+  void get_remote_ip_and_port(std::string& ip, int& port) const override {
+    ip.clear();
+    port = 0;
+  }
+  void get_local_ip_and_port(std::string& ip, int& port) const override {
+    get_remote_ip_and_port(ip, port);
+  }
+  socket_t socket() const override { return connection_->fd(); }
+
+  // A part of the body has been handed on.
+  void BodyCame() { overhead_ = 0; }
+
+ private:
+  Connection* const connection_;
+  ResponseReader* const reader_;
+  absl::Status* const status_;
+  // As much as one TLS record brings.
+  std::array<char, size_t{16} << 10> buffer_;
+  size_t begin_ = 0;
+  size_t end_ = 0;
+  size_t overhead_ = 0;
+  std::chrono::steady_clock::time_point last_wait_ = std::chrono::steady_clock::now();
+};
+
+}  // namespace
+
+class ApiClient::Http final : public httplib::ClientImpl {
+ public:
+  Http(ApiClient* owner, const ApiEndpoint& endpoint)
+      : ClientImpl(endpoint.host, endpoint.port), owner_(*owner), endpoint_(endpoint) {
+    set_keep_alive(true);
+    set_follow_location(false);
+    set_decompress(false);
+    set_url_encode(false);
+  }
+  ~Http() override { Drop(false); }
+
+  absl::Status Get(const std::string& target, const std::string& token, ResponseReader* reader) {
+    reader_ = reader;
+    status_ = absl::OkStatus();
+    bool head_came = false;
+    httplib::Request request;
+    request.method = "GET";
+    request.path = endpoint_.prefix + target;
+    const std::string authority = endpoint_.ToString();
+    const size_t host = authority.find("://") + 3;
+    request.set_header("Host", authority.substr(host, authority.find('/', host) - host));
+    request.set_header("Accept", "application/json");
+    request.set_header("User-Agent", owner_.options_.user_agent);
+    if (!token.empty()) request.set_header("Authorization", "Bearer " + token);
+    request.response_handler = [&](const httplib::Response& response) {
+      head_came = true;
+      if (stream_ != nullptr) stream_->BodyCame();
+      return Take(reader_->OnHead({response.status, response.get_header_value("Retry-After")}));
+    };
+    request.content_receiver = [this](const char* data, size_t size, uint64_t, uint64_t) {
+      if (stream_ != nullptr) stream_->BodyCame();
+      return Take(reader_->OnData({data, size}));
+    };
+    const bool reused = is_socket_open() != 0;
+    httplib::Response response;
+    httplib::Error error = httplib::Error::Success;
+    if (send(request, response, error)) {
+      // Without a body the handler is not asked.
+      if (!head_came) Take(reader_->OnHead({response.status, ""}));
+      return status_;
+    }
+    if (status_.ok()) {
+      status_ = absl::UnavailableError(head_came ? "the answer was cut short, or is no HTTP"
+                                                 : "no HTTP answer: the connection was closed");
+    }
+    // The server may close a connection that rests just when it is used again.
+    if (reused && !head_came && absl::IsUnavailable(status_)) return Get(target, token, reader);
+    return status_;
+  }
+
+ private:
+  bool Take(absl::Status status) {
+    if (status_.ok()) status_ = std::move(status);
+    return status_.ok();
+  }
+
+  bool create_and_connect_socket(Socket& socket, httplib::Error& error) override {
+    error = httplib::Error::Connection;
+    std::unique_ptr<TlsContext> tls;
+    if (endpoint_.tls) {
+      auto made = TlsContext::Make(owner_.config_, owner_.surroundings_);
+      if (!made.ok()) {
+        return Take(absl::FailedPreconditionError(std::string(made.status().message())));
+      }
+      tls = *std::move(made);
+    }
+    const std::string& name = owner_.config_.tls_server_name;
+    auto connection =
+        Connection::Open(endpoint_, tls.get(), name.empty() ? endpoint_.host : name,
+                         owner_.stop_fd_, std::chrono::steady_clock::now() + kConnectTime);
+    if (!connection.ok()) {
+      if (!absl::IsUnavailable(connection.status()) || owner_.options_.advice.empty()) {
+        return Take(connection.status());
+      }
+      return Take(absl::UnavailableError(
+          absl::StrCat(std::string(connection.status().message()), "; ", owner_.options_.advice)));
+    }
+    connection_ = *std::move(connection);
+    socket.sock = connection_->fd();
+    connection_->ReleaseFd();  // httplib closes it
+    error = httplib::Error::Success;
+    return true;
+  }
+  void shutdown_ssl(Socket&, bool gracefully) override { Drop(gracefully && status_.ok()); }
+  bool process_socket(const Socket&,
+                      std::function<bool(httplib::Stream& stream)> callback) override {
+    ConnectionStream stream(connection_.get(), reader_, &status_);
+    stream_ = &stream;
+    const bool done = callback(stream);
+    stream_ = nullptr;
+    return done;
+  }
+
+  void Drop(bool politely) {
+    if (connection_ == nullptr) return;
+    connection_->Shutdown(politely);
+    connection_.reset();
+  }
+
+  const ApiClient& owner_;
+  const ApiEndpoint endpoint_;
+  std::unique_ptr<Connection> connection_;
+  // Of the request that is being made.
+  ResponseReader* reader_ = nullptr;
+  ConnectionStream* stream_ = nullptr;
+  absl::Status status_;
+};
+
+ApiClient::ApiClient(ClientConfig config, Options options, ClientSurroundings surroundings,
+                     int stop_fd)
+    : config_(std::move(config)),
+      options_(std::move(options)),
+      surroundings_(std::move(surroundings)),
+      stop_fd_(stop_fd),
+      current_(options_.first_endpoint % config_.endpoints.size()) {}
+
+ApiClient::~ApiClient() = default;
+
+absl::Status ApiClient::Get(const std::string& target, ResponseReader* reader) {
+  std::string token;
+  if (config_.token.given()) {
+    auto read = ReadToken(config_.token, surroundings_);
+    if (!read.ok()) return absl::FailedPreconditionError(std::string(read.status().message()));
+    token = *std::move(read);
+  }
+  if (http_ == nullptr) http_ = std::make_unique<Http>(this, config_.endpoints[current_]);
+  return http_->Get(target, token, reader);
+}
+
+void ApiClient::FailOver() {
+  current_ = (current_ + 1) % config_.endpoints.size();
+  http_.reset();
+}
+
+}  // namespace waggle::k8s

@@ -1,0 +1,48 @@
+// An apiserver as a Source: Services, EndpointSlices and this Node, each followed by a reflector
+// with a thread and a connection of its own.
+#ifndef WAGGLE_K8S_WATCH_API_SOURCE_H_
+#define WAGGLE_K8S_WATCH_API_SOURCE_H_
+
+#include <memory>
+#include <string>
+
+#include "absl/status/status.h"
+#include "k8s-watch/client_config.h"
+#include "k8s-watch/source.h"
+
+namespace waggle::k8s {
+
+struct ApiSourceOptions {
+  std::string node_name;
+  std::string user_agent = "waggle";
+  // Lists as the beginning of a watch, where the server has that; else by pages.
+  bool streaming_list = true;
+  // Said when the only endpoint, the cluster address of the Service `kubernetes`, cannot be
+  // reached (ClientConfig::service_address).
+  std::string service_address_advice;
+};
+
+class ApiSource final : public Source {
+ public:
+  ApiSource(ClientConfig config, ApiSourceOptions options,
+            ClientSurroundings surroundings = RealSurroundings());
+  ~ApiSource() override;
+
+  // InvalidArgument or NotFound when certificates or keys are no good. Whether there is an
+  // apiserver shows later, as a problem. The sink is called by several threads, never by two at
+  // once. OnSynced() comes when all three lists have.
+  absl::Status Start(EventSink* sink) override;
+  void Stop() override;
+
+ private:
+  class Workers;
+
+  const ClientConfig config_;
+  const ApiSourceOptions options_;
+  const ClientSurroundings surroundings_;
+  std::unique_ptr<Workers> workers_;
+};
+
+}  // namespace waggle::k8s
+
+#endif

@@ -1,0 +1,64 @@
+// What one reflector knows of its objects: turns what lists and watches say into changes,
+// and gives out only what really differs. A state machine over values.
+#ifndef WAGGLE_K8S_WATCH_OBJECT_INDEX_H_
+#define WAGGLE_K8S_WATCH_OBJECT_INDEX_H_
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <variant>
+#include <vector>
+
+#include "absl/container/flat_hash_map.h"
+#include "k8s-watch/source.h"
+#include "k8s-watch/stream_decoder.h"
+#include "userspace/status/problem.h"
+
+namespace waggle::k8s {
+
+class ObjectIndex {
+ public:
+  using Emit = std::function<void(ObjectChange)>;
+
+  ObjectIndex(ObjectKind kind, Emit emit) : kind_(kind), emit_(std::move(emit)) {}
+
+  // A list begins; one that had begun and did not end is forgotten, what it said holds.
+  void BeginList();
+  // It has ended: what it did not name is gone, unless it held something that nobody could
+  // identify. False then.
+  bool EndList();
+
+  // The object exists with this content, in the list that has begun or by itself. A version
+  // that cannot be read, or only in part, does not replace one that could.
+  void Put(StreamObject object);
+  void Remove(const ObjectName& name);
+
+  // Of all objects, sorted.
+  std::vector<Problem> Problems() const;
+  // The problems may have changed since the last call.
+  bool TakeProblemsChanged() { return std::exchange(problems_changed_, false); }
+  size_t size() const { return known_.size(); }
+
+ private:
+  struct Known {
+    std::variant<Object, Unreadable> state;
+    bool whole = false;  // an object of which nothing was left out
+    uint64_t list = 0;   // the last list that named it, or that was current when it came
+  };
+
+  void SetProblems(const ObjectName& name, std::vector<Problem> problems);
+
+  const ObjectKind kind_;
+  const Emit emit_;
+  uint64_t list_ = 0;
+  absl::flat_hash_map<ObjectName, Known> known_;
+  std::map<ObjectName, std::vector<Problem>> problems_;
+  // Of the current list, and of what came after it; bounded.
+  std::vector<Problem> unidentified_;
+  bool list_unidentified_ = false;
+  bool problems_changed_ = false;
+};
+
+}  // namespace waggle::k8s
+
+#endif

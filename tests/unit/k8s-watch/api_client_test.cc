@@ -1,0 +1,471 @@
+#include "k8s-watch/api_client.h"
+
+#include <gtest/gtest.h>
+#include <openssl/ssl.h>
+#include <sched.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <chrono>
+#include <cstdlib>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "tests/unit/k8s-watch/fake_apiserver.h"
+#include "userspace/os/unique_fd.h"
+
+namespace waggle::k8s {
+namespace {
+
+using Exchange = FakeApiserver::Exchange;
+using std::chrono::steady_clock;
+
+class Recorder final : public ResponseReader {
+ public:
+  absl::Status OnHead(const ResponseHead& head) override {
+    status = head.status;
+    retry_after = head.retry_after;
+    return absl::OkStatus();
+  }
+  absl::Status OnData(std::string_view bytes) override {
+    body.append(bytes);
+    received = true;
+    return absl::OkStatus();
+  }
+  absl::Status OnWait() override {
+    ++waits;
+    return max_waits > 0 && waits >= max_waits ? absl::DeadlineExceededError("enough")
+                                               : absl::OkStatus();
+  }
+
+  int status = 0;
+  std::string retry_after;
+  std::string body;
+  std::atomic<bool> received = false;
+  int waits = 0;
+  int max_waits = 0;
+};
+
+const TestAuthority& Authority() {
+  static const TestAuthority authority;
+  return authority;
+}
+
+class ApiClientTest : public testing::Test {
+ protected:
+  void Serve(FakeApiserver::Handler handler, FakeApiserver::Options options = {}) {
+    server_ = std::make_unique<FakeApiserver>(std::move(options), std::move(handler));
+    config_.endpoints = {*ParseEndpoint(server_->url())};
+  }
+  void ServeTls(FakeApiserver::Handler handler, const std::string& names = "IP:127.0.0.1") {
+    FakeApiserver::Options options;
+    options.tls = Authority().Issue("server", names);
+    Serve(std::move(handler), std::move(options));
+    config_.ca = {Authority().pem(), "", "ca"};
+  }
+  absl::Status Get(Recorder* recorder, const std::string& target = "/x?y=%2F") {
+    if (client_ == nullptr) {
+      client_ = std::make_unique<ApiClient>(config_, ApiClient::Options{}, RealSurroundings(),
+                                            stop_fd_.get());
+    }
+    return client_->Get(target, recorder);
+  }
+  void StopClient() {
+    const uint64_t one = 1;
+    ASSERT_EQ(write(stop_fd_.get(), &one, sizeof(one)), 8);
+  }
+
+  os::UniqueFd stop_fd_{eventfd(0, EFD_CLOEXEC)};
+  ClientConfig config_;
+  std::unique_ptr<FakeApiserver> server_;
+  std::unique_ptr<ApiClient> client_;
+};
+
+TEST_F(ApiClientTest, AsksAndKeepsTheConnection) {
+  std::vector<std::string> heads;
+  std::vector<size_t> connections;
+  ServeTls([&](Exchange& exchange) {
+    heads.push_back(exchange.head);
+    connections.push_back(exchange.connection);
+    exchange.Head(200);
+    exchange.Chunk("a");
+    exchange.Chunk("bc");
+    exchange.EndChunks();
+  });
+  config_.token = {"secret", "", "token"};
+  config_.endpoints[0].prefix = "/clusters/one";
+  Recorder first;
+  ASSERT_TRUE(Get(&first).ok());
+  EXPECT_EQ(first.status, 200);
+  EXPECT_EQ(first.body, "abc");
+  Recorder second;
+  ASSERT_TRUE(Get(&second).ok());
+  EXPECT_EQ(connections, (std::vector<size_t>{1, 1}));
+  ASSERT_EQ(heads.size(), 2);
+  EXPECT_TRUE(absl::StartsWith(heads[0], "GET /clusters/one/x?y=%2F HTTP/1.1\r\n")) << heads[0];
+  for (const std::string line :
+       {"Authorization: Bearer secret", "Accept: application/json", "User-Agent: waggle"}) {
+    EXPECT_TRUE(absl::StrContains(heads[0], "\r\n" + line + "\r\n")) << heads[0];
+  }
+  EXPECT_TRUE(
+      absl::StrContains(heads[0], absl::StrCat("Host: 127.0.0.1:", server_->port(), "\r\n")));
+  EXPECT_FALSE(absl::StrContains(heads[0], "gzip"));
+}
+
+TEST_F(ApiClientTest, AConnectionThatWasClosedMeanwhileIsMadeAgain) {
+  ServeTls([&](Exchange& exchange) {
+    exchange.Answer(200, "hello");
+    exchange.Cut();
+  });
+  for (int i = 0; i < 3; ++i) {
+    Recorder recorder;
+    ASSERT_TRUE(Get(&recorder).ok());
+    EXPECT_EQ(recorder.body, "hello");
+  }
+}
+
+TEST_F(ApiClientTest, HandsOnAnyStatus) {
+  for (const int status : {401, 403, 410, 429, 500, 503}) {
+    ServeTls([&](Exchange& exchange) { exchange.Answer(status, "why", "Retry-After: 7\r\n"); });
+    client_.reset();
+    Recorder recorder;
+    ASSERT_TRUE(Get(&recorder).ok());
+    EXPECT_EQ(recorder.status, status);
+    EXPECT_EQ(recorder.body, "why");
+    EXPECT_EQ(recorder.retry_after, "7");
+  }
+}
+
+TEST_F(ApiClientTest, TheTokenFileIsReadForEachRequest) {
+  std::string head;
+  Serve([&](Exchange& exchange) {
+    head = exchange.head;
+    exchange.Answer(200, "");
+  });
+  config_.token = {"", "/token", "token"};
+  std::string token = "one\n";
+  ClientSurroundings surroundings = RealSurroundings();
+  surroundings.read_file = [&](const std::string&) -> absl::StatusOr<std::string> {
+    if (token.empty()) return absl::NotFoundError("cannot be opened");
+    return token;
+  };
+  client_ =
+      std::make_unique<ApiClient>(config_, ApiClient::Options{}, surroundings, stop_fd_.get());
+  Recorder recorder;
+  ASSERT_TRUE(Get(&recorder).ok());
+  EXPECT_TRUE(absl::StrContains(head, "Bearer one\r\n")) << head;
+  token = "two";
+  ASSERT_TRUE(Get(&recorder).ok());
+  EXPECT_TRUE(absl::StrContains(head, "Bearer two\r\n")) << head;
+  token = "";
+  const absl::Status status = Get(&recorder);
+  EXPECT_TRUE(absl::IsFailedPrecondition(status)) << status;
+  EXPECT_EQ(std::string(status.message()), "token: the file \"/token\" cannot be opened");
+}
+
+// What a server does to an answer, and what comes of it.
+struct FaultCase {
+  const char* name;
+  FakeApiserver::Handler handler;
+  std::string error;
+};
+void PrintTo(const FaultCase& test, std::ostream* out) {
+  *out << test.name;
+}
+
+class Faults : public ApiClientTest, public testing::WithParamInterface<FaultCase> {};
+
+TEST_P(Faults, AreToldAndTheNextRequestWorks) {
+  std::atomic<int> requests = 0;
+  ServeTls([&](Exchange& exchange) {
+    if (requests++ > 0) {
+      exchange.Answer(200, "fine");
+      return;
+    }
+    GetParam().handler(exchange);
+    exchange.Cut();
+  });
+  Recorder recorder;
+  const absl::Status status = Get(&recorder);
+  EXPECT_TRUE(absl::IsUnavailable(status)) << status;
+  EXPECT_EQ(std::string(status.message()), GetParam().error);
+  Recorder next;
+  const absl::Status second = Get(&next);
+  EXPECT_TRUE(second.ok()) << second;
+  EXPECT_EQ(next.body, "fine");
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Answers, Faults,
+    testing::Values(FaultCase{"CutBeforeTheHead", [](Exchange&) {}, "read: the connection was cut"},
+                    FaultCase{"CutInTheHead", [](Exchange& e) { e.Send("HTTP/1.1 200 O"); },
+                              "read: the connection was cut"},
+                    FaultCase{"NoHttp", [](Exchange& e) { e.Send("SSH-2.0-hello\r\n\r\n"); },
+                              "no HTTP answer: the connection was closed"},
+                    FaultCase{"EndlessHeader",
+                              [](Exchange& e) {
+                                e.Send("HTTP/1.1 200 OK\r\nX: ");
+                                while (e.Send(std::string(4096, 'x'))) {
+                                }
+                              },
+                              "the answer's headers, or those of a chunk, are too long"},
+                    FaultCase{"EndlessChunkSize",
+                              [](Exchange& e) {
+                                e.Head(200);
+                                while (e.Send(std::string(4096, '0'))) {
+                                }
+                              },
+                              "the answer's headers, or those of a chunk, are too long"},
+                    FaultCase{"CutInABody",
+                              [](Exchange& e) {
+                                e.Head(200, "Content-Length: 100\r\n");
+                                e.Send("half");
+                              },
+                              "read: the connection was cut"},
+                    FaultCase{"TruncatedChunk",
+                              [](Exchange& e) {
+                                e.Head(200);
+                                e.Send("64\r\nhalf");
+                              },
+                              "read: the connection was cut"},
+                    FaultCase{"NoLastChunk",
+                              [](Exchange& e) {
+                                e.Head(200);
+                                e.Chunk("all");
+                              },
+                              "read: the connection was cut"},
+                    FaultCase{"NoChunkSize",
+                              [](Exchange& e) {
+                                e.Head(200);
+                                e.Send("zzz\r\n");
+                              },
+                              "the answer was cut short, or is no HTTP"}),
+    [](const testing::TestParamInfo<FaultCase>& test) { return test.param.name; });
+
+// A server's certificate and what the client expects of it.
+struct TlsCase {
+  const char* name;
+  std::string names;
+  std::string server_name;  // tls-server-name
+  std::string error;        // empty: it works
+  long seconds_left = 3600;
+  int max_tls = 0;
+  bool other_ca = false;
+};
+void PrintTo(const TlsCase& test, std::ostream* out) {
+  *out << test.name;
+}
+
+class Certificates : public ApiClientTest, public testing::WithParamInterface<TlsCase> {};
+
+TEST_P(Certificates, AreChecked) {
+  const TlsCase& test = GetParam();
+  FakeApiserver::Options options;
+  options.tls = Authority().Issue("127.0.0.1", test.names, test.seconds_left);
+  options.max_tls = test.max_tls;
+  Serve([](Exchange& exchange) { exchange.Answer(200, "secret"); }, std::move(options));
+  config_.ca = {test.other_ca ? TestAuthority().pem() : Authority().pem(), "", "ca"};
+  config_.tls_server_name = test.server_name;
+  Recorder recorder;
+  const absl::Status status = Get(&recorder);
+  EXPECT_EQ(std::string(status.message()), test.error);
+  EXPECT_EQ(recorder.body, test.error.empty() ? "secret" : "");
+}
+
+const char* const kAdvice = "; use one of these, or name one as tls-server-name in the kubeconfig";
+
+INSTANTIATE_TEST_SUITE_P(
+    Names, Certificates,
+    testing::Values(
+        TlsCase{"Address", "IP:127.0.0.1", "", ""},
+        TlsCase{"V6AmongOthers", "IP:::1,DNS:a,IP:127.0.0.1", "", ""},
+        TlsCase{
+            "OtherAddress", "IP:127.0.0.2,IP:fd00::1,DNS:kubernetes", "",
+            absl::StrCat("TLS: its certificate is not for 127.0.0.1 but for 127.0.0.2, fd00::1, "
+                         "kubernetes",
+                         kAdvice)},
+        // The subject's name is 127.0.0.1.
+        TlsCase{"SubjectDoesNotCount", "", "",
+                absl::StrCat("TLS: its certificate is not for 127.0.0.1 but for no name at all",
+                             kAdvice)},
+        TlsCase{"ServerName", "DNS:kubernetes", "kubernetes", ""},
+        TlsCase{"ServerNameByWildcard", "DNS:*.k8s.example", "api.k8s.example", ""},
+        TlsCase{"OtherServerName", "DNS:kubernetes,IP:127.0.0.1", "other",
+                absl::StrCat("TLS: its certificate is not for other but for kubernetes, 127.0.0.1",
+                             kAdvice)},
+        TlsCase{"ServerNameIsAnAddress", "IP:10.0.0.1", "10.0.0.1", ""},
+        TlsCase{"Expired", "IP:127.0.0.1", "",
+                "TLS: its certificate is not valid now: certificate has expired (is the clock of "
+                "this node right?)",
+                -60},
+        TlsCase{"OtherAuthority", "IP:127.0.0.1", "",
+                "TLS: its certificate is not signed by the certificate-authority: certificate "
+                "signature failure",
+                3600, 0, true},
+        TlsCase{"Tls12", "IP:127.0.0.1", "", "", 3600, TLS1_2_VERSION},
+        TlsCase{"Tls11", "IP:127.0.0.1", "",
+                "TLS handshake: tlsv1 alert protocol version (TLS 1.2 or later is needed)", 3600,
+                TLS1_1_VERSION}),
+    [](const testing::TestParamInfo<TlsCase>& test) { return test.param.name; });
+
+TEST_F(ApiClientTest, ShowsItsCertificate) {
+  FakeApiserver::Options options;
+  options.tls = Authority().Issue("server", "IP:127.0.0.1");
+  options.client_ca = Authority().pem();
+  Serve([](Exchange& exchange) { exchange.Answer(200, "welcome"); }, std::move(options));
+  config_.ca = {Authority().pem(), "", "ca"};
+  Recorder without;
+  EXPECT_TRUE(absl::IsUnavailable(Get(&without)));
+  client_.reset();
+  const KeyPair pair = Authority().Issue("client", "");
+  config_.client_certificate = {pair.certificate, "", "cert"};
+  config_.client_key = {pair.key, "", "key"};
+  Recorder with;
+  const absl::Status status = Get(&with);
+  EXPECT_TRUE(status.ok()) << status;
+  EXPECT_EQ(with.body, "welcome");
+  client_.reset();
+  config_.client_key.data = Authority().Issue("another", "").key;
+  EXPECT_TRUE(absl::IsFailedPrecondition(Get(&with)));
+}
+
+TEST_F(ApiClientTest, NobodyListens) {
+  Serve([](Exchange&) {});
+  server_->Stop();
+  Recorder recorder;
+  EXPECT_EQ(std::string(Get(&recorder).message()), "connect: Connection refused");
+}
+
+TEST_F(ApiClientTest, PlainHttpWhereTlsIsExpected) {
+  Serve([](Exchange& exchange) { exchange.Answer(400, "no"); });
+  config_.endpoints[0].tls = true;
+  config_.ca = {Authority().pem(), "", "ca"};
+  Recorder recorder;
+  const absl::Status status = Get(&recorder);
+  EXPECT_TRUE(absl::IsUnavailable(status)) << status;
+  EXPECT_TRUE(absl::StartsWith(status.message(), "TLS handshake: ")) << status;
+}
+
+TEST_F(ApiClientTest, ANameWithoutAddress) {
+  config_.endpoints = {*ParseEndpoint("https://no-such-host.invalid:6443")};
+  Recorder recorder;
+  const absl::Status status = Get(&recorder);
+  EXPECT_TRUE(absl::StartsWith(status.message(), "the name no-such-host.invalid ")) << status;
+}
+
+TEST_F(ApiClientTest, FailsOver) {
+  FakeApiserver other({}, [](Exchange& exchange) { exchange.Answer(200, "other"); });
+  Serve([](Exchange& exchange) { exchange.Answer(200, "first"); });
+  config_.endpoints.push_back(*ParseEndpoint(other.url()));
+  for (const std::string expected : {"first", "other", "first"}) {
+    Recorder recorder;
+    ASSERT_TRUE(Get(&recorder).ok());
+    EXPECT_EQ(recorder.body, expected);
+    client_->FailOver();
+  }
+}
+
+// Where a server leaves a client waiting.
+struct StopCase {
+  const char* name;
+  bool handshake;
+  FakeApiserver::Handler handler;
+};
+void PrintTo(const StopCase& test, std::ostream* out) {
+  *out << test.name;
+}
+
+class Waits : public ApiClientTest, public testing::WithParamInterface<StopCase> {
+ protected:
+  void ServeSilence() {
+    FakeApiserver::Options options;
+    options.tls = Authority().Issue("server", "IP:127.0.0.1");
+    options.never_handshake = !GetParam().handshake;
+    Serve(GetParam().handler, std::move(options));
+    config_.ca = {Authority().pem(), "", "ca"};
+  }
+};
+
+TEST_P(Waits, EndAtOnceWhenStopped) {
+  ServeSilence();
+  std::thread stopper([this] {
+    std::this_thread::sleep_for(std::chrono::milliseconds(200));  // into the wait, most likely
+    StopClient();
+  });
+  const auto before = steady_clock::now();
+  Recorder recorder;
+  const absl::Status status = Get(&recorder);
+  stopper.join();
+  EXPECT_TRUE(absl::IsCancelled(status)) << status;
+  EXPECT_LT(steady_clock::now() - before, std::chrono::seconds(10));
+}
+
+TEST_P(Waits, EndWhenTheReaderSaysSo) {
+  if (!GetParam().handshake) return;  // has a deadline of its own
+  ServeSilence();
+  Recorder recorder;
+  recorder.max_waits = 1;
+  const absl::Status status = Get(&recorder);
+  EXPECT_TRUE(absl::IsDeadlineExceeded(status)) << status;
+}
+
+INSTANTIATE_TEST_SUITE_P(Places, Waits,
+                         testing::Values(StopCase{"Handshake", false, [](Exchange&) {}},
+                                         StopCase{"Head", true, [](Exchange& e) { e.Hang(); }},
+                                         StopCase{"Body", true,
+                                                  [](Exchange& e) {
+                                                    e.Head(200);
+                                                    e.Chunk("a");
+                                                    e.Hang();
+                                                  }},
+                                         StopCase{"WithinAChunk", true,
+                                                  [](Exchange& e) {
+                                                    e.Head(200);
+                                                    e.Send("64\r\nhalf");
+                                                    e.Hang();
+                                                  }}),
+                         [](const testing::TestParamInfo<StopCase>& test) {
+                           return test.param.name;
+                         });
+
+// The network is taken away under an open connection: nothing says so but silence.
+TEST_F(ApiClientTest, AHalfOpenConnectionIsNoticedWithin30s) {
+  std::string skip;
+  absl::Status status;
+  steady_clock::duration took{};
+  Recorder recorder;
+  // A network namespace belongs to a thread, and to those that it makes.
+  std::thread([&] {
+    if (unshare(CLONE_NEWNET) != 0) {
+      skip = "needs root for a network namespace of its own";
+      return;
+    }
+    ASSERT_EQ(std::system("ip link set lo up"), 0);
+    ServeTls([&](Exchange& exchange) {
+      exchange.Head(200);
+      exchange.Chunk("a");
+      exchange.Hang();
+    });
+    std::thread saboteur([&] {
+      while (!recorder.received)
+        std::this_thread::sleep_for(std::chrono::milliseconds(10));
+      EXPECT_EQ(std::system("ip link set lo down"), 0);
+    });
+    const auto before = steady_clock::now();
+    status = Get(&recorder);
+    took = steady_clock::now() - before;
+    saboteur.join();
+  }).join();
+  if (!skip.empty()) GTEST_SKIP() << skip;
+  EXPECT_TRUE(absl::IsUnavailable(status)) << status;
+  EXPECT_LT(took, std::chrono::seconds(30));
+  EXPECT_EQ(recorder.body, "a");
+}
+
+}  // namespace
+}  // namespace waggle::k8s
