@@ -1,6 +1,5 @@
-// Where objects come from: a folder of manifests today, an apiserver with the
-// same interface later. A source runs on its own thread, decodes before it hands
-// over, and knows nothing of what is done with its objects.
+// Where objects come from: manifests or an apiserver. A source runs on threads of its own,
+// decodes before it hands over, and knows nothing of what is done with its objects.
 #ifndef WAGGLE_K8S_WATCH_SOURCE_H_
 #define WAGGLE_K8S_WATCH_SOURCE_H_
 
@@ -50,8 +49,8 @@ struct ObjectChange {
   std::variant<Object, Deleted, Unreadable> state;
 };
 
-// Receives what a source finds. Called on the source's thread; must not block for
-// long and must outlive the source.
+// Receives what a source finds. Called on the source's threads, one at a time; must not block
+// for long and must outlive the source.
 class EventSink {
  public:
   virtual ~EventSink() = default;

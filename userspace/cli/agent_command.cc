@@ -5,11 +5,12 @@
 
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
-#include "k8s-watch/manifest_source.h"
 #include "maps/layout.h"
 #include "userspace/agent/agent.h"
+#include "userspace/cli/agent_source.h"
 #include "userspace/cli/exit_codes.h"
 #include "userspace/cli/options.h"
 
@@ -17,7 +18,7 @@ namespace waggle::cli {
 namespace {
 
 struct AgentFlags {
-  std::string manifests;
+  SourceFlags source;
   std::string socket_lb = "all";
   std::string forwarding = "auto";
   std::string tc_attach = "auto";
@@ -49,13 +50,28 @@ loader::TcAttach TcAttachOf(const std::string& mode) {
   return mode == "clsact" ? loader::TcAttach::kClsact : loader::TcAttach::kAuto;
 }
 
+std::unique_ptr<k8s::Source> SourceOf(AgentFlags& flags) {
+  std::string& node = flags.options.node_name;
+  if (node.empty() && !flags.source.manifests.empty()) throw CLI::RequiredError("--node");
+  if (node.empty()) {
+    absl::StatusOr<std::string> name = HostNodeName();
+    if (!name.ok()) throw CLI::ValidationError(std::string(name.status().message()));
+    node = *std::move(name);
+  }
+  absl::StatusOr<std::unique_ptr<k8s::Source>> source =
+      MakeSource(flags.source, node, flags.options.datapath.pin_path, flags.socket_lb != "off");
+  if (!source.ok()) throw CLI::ValidationError(std::string(source.status().message()));
+  return *std::move(source);
+}
+
 int Run(AgentFlags& flags) {
-  SetUpLog(flags.verbose);
   flags.options.datapath.socket_lb = SocketLbOf(flags.socket_lb);
   flags.options.datapath.tc_attach = TcAttachOf(flags.tc_attach);
   flags.options.forwarding = ForwardingOf(flags.forwarding);
-  const absl::Status status =
-      agent::RunAgent(flags.options, std::make_unique<k8s::ManifestSource>(flags.manifests));
+  // What is wrong with a command line is told as such, before there is a log.
+  std::unique_ptr<k8s::Source> source = SourceOf(flags);
+  SetUpLog(flags.verbose);
+  const absl::Status status = agent::RunAgent(flags.options, std::move(source));
   if (status.ok()) return kExitOk;
   spdlog::error("{}", std::string(status.message()));
   return status.code() == absl::StatusCode::kInvalidArgument ? kExitUsage : kExitError;
@@ -72,16 +88,17 @@ void AddAgentCommand(CLI::App& app, int* exit_code) {
       "agent", "Keep this node's Services in force (runs until SIGTERM; they stay afterwards)");
   command->footer(
       "Examples:\n"
+      "  waggle agent\n"
+      "  waggle agent --kubeconfig /etc/waggle/kubeconfig --apiserver https://10.0.0.1:6443\n"
       "  waggle agent --manifests /etc/waggle/manifests --node $(hostname)\n"
       "  waggle agent --manifests - --node n1 < services.yaml\n"
       "  waggle agent --manifests dir --node n1 --pin-path /sys/fs/bpf/n1 --cgroup-path "
       "/sys/fs/cgroup/n1");
-  command
-      ->add_option("--manifests", flags->manifests,
-                   "Folder (watched), file (watched) or - of Services, EndpointSlices and Nodes")
-      ->type_name("PATH")
-      ->required();
-  AddNodeOption(*command, flags->options.node_name);
+  AddSourceOptions(*command, flags->source);
+  AddNodeOption(*command, flags->options.node_name, "--node,--hostname-override")
+      ->required(false)
+      ->description(
+          "Name of this node, as its Node object has it (default with an apiserver: the host's)");
   command->add_option("--pin-path", datapath.pin_path, "Folder of a bpf file system for the pins")
       ->type_name("DIR")
       ->capture_default_str();

@@ -25,8 +25,8 @@ void AddOption(CLI::App& command, NamespaceOption& option) {
       ->type_name("NS");
 }
 
-void AddNodeOption(CLI::App& command, std::string& node) {
-  command.add_option("--node", node, "Name of this node, as its Node object has it")
+CLI::Option* AddNodeOption(CLI::App& command, std::string& node, const std::string& names) {
+  return command.add_option(names, node, "Name of this node, as its Node object has it")
       ->type_name("NAME")
       ->required()
       ->transform(CLI::Validator(

@@ -32,9 +32,10 @@ void AddOption(CLI::App& command, OutputOption& option);
 void AddOption(CLI::App& command, PinPathOption& option);
 void AddOption(CLI::App& command, NamespaceOption& option);
 
-// --node, required: lower-cased as kube-proxy does with its host name, and checked, as a
-// name that no object carries makes nothing local.
-void AddNodeOption(CLI::App& command, std::string& node);
+// --node, or what `names` says; required: lower-cased as kube-proxy does with its host name, and
+// checked, as a name that no object carries makes nothing local.
+CLI::Option* AddNodeOption(CLI::App& command, std::string& node,
+                           const std::string& names = "--node");
 
 // "Examples:" and one indented line each, below the command's help.
 void SetExamples(CLI::App& command, const std::vector<std::string>& lines);
