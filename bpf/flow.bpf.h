@@ -324,8 +324,7 @@ __noinline int waggle_close(struct __sk_buff *skb)
 /* Has waggle_close() to look at a packet without RST? */
 static __always_inline int may_close(const struct packet *p, const struct waggle_flow *flow)
 {
-	return p->tcp_flags & TCP_FIN ||
-	       (flow->closing && !(flow->state & WAGGLE_STATE_ACKED_FIN));
+	return p->tcp_flags & TCP_FIN || (flow->closing && !(flow->state & WAGGLE_STATE_ACKED_FIN));
 }
 
 #endif

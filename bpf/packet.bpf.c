@@ -47,7 +47,8 @@ static __always_inline void follow_client(struct __sk_buff *skb, struct packet *
 			waggle_promote(skb);
 	} else if (due && !(flow->state & closed) && flow->state & WAGGLE_STATE_ASSURED &&
 		   !lookup_in(&flows, &p->key)) {
-		waggle_promote(skb); /* `flows` was full a second ago, or a reset was not believed */
+		waggle_promote(
+			skb); /* `flows` was full a second ago, or a reset was not believed */
 	}
 	if (p->tcp_flags & TCP_RST || may_close(p, flow))
 		waggle_close(skb);

@@ -59,7 +59,8 @@ absl::Status CheckNamespace(std::string_view pin_path, const std::vector<NetPin>
       "the programs of ", std::string(pin_path),
       " are filters at devices of another network namespace, the node's; nothing was removed. Run "
       "cleanup there (a pod with hostNetwork; `nsenter --net=/proc/1/ns/net`); if that namespace "
-      "is gone, so are the filters: `rm -r ", std::string(pin_path), "` removes the rest"));
+      "is gone, so are the filters: `rm -r ",
+      std::string(pin_path), "` removes the rest"));
 }
 
 // OK too when it stays because of what it holds. `is_mount`: because a file system is

@@ -69,8 +69,8 @@ bpf_insn SkipIf(uint8_t reg, int32_t value, int16_t count) {
 constexpr bpf_insn kSecondPlace{};
 
 absl::StatusOr<os::UniqueFd> Load(std::span<const bpf_insn> code) {
-  os::UniqueFd program(bpf_prog_load(BPF_PROG_TYPE_SCHED_CLS, kStandIn, "Dual BSD/GPL",
-                                     code.data(), code.size(), nullptr));
+  os::UniqueFd program(bpf_prog_load(BPF_PROG_TYPE_SCHED_CLS, kStandIn, "Dual BSD/GPL", code.data(),
+                                     code.size(), nullptr));
   if (!program) return os::ErrnoStatus(errno, "load a stand-in to exchange tcx and clsact");
   return program;
 }

@@ -41,8 +41,8 @@ using IngressQdiscs = std::map<uint32_t, std::string>;
 absl::StatusOr<IngressQdiscs> ListIngressQdiscs();
 
 // `known`: what was asked a moment ago, so that many devices cost one question; asked anew where
-// this device is not in it. `made`: it was not there before. FailedPrecondition where another one ("ingress", which
-// has no egress) is in the way.
+// this device is not in it. `made`: it was not there before. FailedPrecondition where another one
+// ("ingress", which has no egress) is in the way.
 absl::Status EnsureClsact(uint32_t ifindex, IngressQdiscs* known, bool* made);
 
 // Removes the clsact if no filter is left at it. FailedPrecondition: some is. NotFound: there

@@ -600,8 +600,8 @@ TEST_F(FlowMaps, LaterPassesTakeOnlyWhatIsNew) {
                  again = Nth(4, Living()), split = Nth(5, Living()), lost = Nth(6, Living());
   const os::UniqueFd to = MakeFlows(64);
   // Of one that is being promoted, one entry is there before the other.
-  for (const FlowEntry& entry : {kept.forward, kept.reply, deleted.forward, deleted.reply,
-                                 split.forward, lost.reply}) {
+  for (const FlowEntry& entry :
+       {kept.forward, kept.reply, deleted.forward, deleted.reply, split.forward, lost.reply}) {
     ASSERT_TRUE(Put(flows_.get(), entry));
   }
   FlowTableCopy copy(flows_.get(), to.get());

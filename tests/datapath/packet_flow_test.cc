@@ -1,49 +1,8 @@
 // The life of a flow: half open, established, closed, idle, moved, forgotten.
-#include "tests/datapath/packet_fixture.h"
+#include "tests/datapath/packet_flow_fixture.h"
 
 namespace waggle::packet {
 namespace {
-
-class PacketFlow : public PacketTest {
- protected:
-  // From pod1 to pod2.
-  Talk AddPodTalk(const Family& family, uint8_t protocol) {
-    return AddTalk(family, protocol, {family.Pod(1, 11), 40000}, {family.Pod(1, 12), 8080});
-  }
-  Result FromClient(const Packet& packet) {
-    return Send(Program::kPodIn, host().pod1, Build(packet));
-  }
-  // Where it is undone.
-  Result FromBackend(const Packet& packet) {
-    const bool redirect = model_.forwarding == WAGGLE_FORWARDING_REDIRECT;
-    return Send(redirect ? Program::kPodIn : Program::kPodOut, redirect ? host().pod2 : host().pod1,
-                Build(packet));
-  }
-  void Establish(const Talk& talk) {
-    FromClient(talk.Ask(kSyn));
-    FromBackend(talk.Answer(kSyn | kAck));
-    FromClient(talk.Ask(kAck));
-    EXPECT_TRUE(Established(talk.Forward()));
-    EXPECT_TRUE(Established(talk.Reply()));
-  }
-  uint8_t StateOf(const Talk& talk) const {
-    const auto forward = Entry(talk.Forward()), reply = Entry(talk.Reply());
-    return static_cast<uint8_t>((forward ? forward->state : 0) | (reply ? reply->state : 0));
-  }
-};
-
-struct Step {
-  bool client;
-  uint8_t flags;
-  int32_t ack = 1;   // beyond the other side's first number
-  double after = 0;  // seconds
-};
-// Acknowledges a FIN and the ten bytes before it, which Talk sends with all that is no SYN.
-constexpr int32_t kAll = 1 + 10 + 1;
-constexpr bool kClient = true, kBackend = false;
-constexpr uint8_t kReplied = WAGGLE_STATE_REPLIED, kAssured = WAGGLE_STATE_ASSURED,
-                  kClientFin = WAGGLE_STATE_CLIENT_FIN, kServerFin = WAGGLE_STATE_SERVER_FIN,
-                  kReset = WAGGLE_STATE_RESET, kAckedFin = WAGGLE_STATE_ACKED_FIN;
 
 // TRAPS 3: only what a client has shown to be there may stand where nothing is evicted.
 TEST_F(PacketFlow, TcpStates) {
@@ -205,82 +164,6 @@ TEST_F(PacketFlow, TcpStates) {
         EXPECT_EQ(StateOf(talk), c.state);
         EXPECT_EQ(Established(talk.Forward()), c.established);
         EXPECT_EQ(Established(talk.Reply()), c.established);
-      }
-    }
-  }
-}
-
-// What has ended leaves when 128 others have ended after it on its CPU; until then its last
-// packets find it. It has not ended while a FIN is not acknowledged, which may be lost behind us with the
-// data before it. What has the same ends by then stays.
-TEST_F(PacketFlow, EndedFlowsLeave) {
-  struct {
-    const char* name;
-    std::vector<Step> steps;  // after the handshake
-    bool again;               // a new connection with the same ends
-    bool stays;
-  } const cases[] = {
-      {"the client closes first",
-       {{kClient, kFin | kAck}, {kBackend, kFin | kAck, kAll}, {kClient, kAck, kAll}},
-       false,
-       false},
-      {"the backend closes first",
-       {{kBackend, kFin | kAck}, {kClient, kFin | kAck, kAll}, {kBackend, kAck, kAll}},
-       false,
-       false},
-      {"half closed, and data",
-       {{kClient, kFin | kAck},
-        {kBackend, kAck, kAll},
-        {kBackend, kPsh | kAck, kAll},
-        {kBackend, kFin | kAck, kAll},
-        {kClient, kAck, kAll}},
-       false,
-       false},
-      {"at once",
-       {{kClient, kFin | kAck}, {kBackend, kFin | kAck}, {kClient, kAck, kAll}, {kBackend, kAck, kAll}},
-       false,
-       false},
-      {"the client's FIN is not acknowledged",
-       {{kClient, kFin | kAck}, {kBackend, kFin | kAck, 1}, {kClient, kAck, kAll}},
-       false,
-       true},
-      {"the backend's FIN is not acknowledged",
-       {{kClient, kFin | kAck}, {kBackend, kFin | kAck, kAll}, {kClient, kAck, 1}},
-       false,
-       true},
-      {"begun anew",
-       {{kClient, kFin | kAck}, {kBackend, kFin | kAck, kAll}, {kClient, kAck, kAll}},
-       true,
-       true},
-  };
-  for (const uint32_t forwarding : {WAGGLE_FORWARDING_STACK, WAGGLE_FORWARDING_REDIRECT}) {
-    for (const Family& family : kFamilies) {
-      for (const auto& c : cases) {
-        SCOPED_TRACE(Kind(family, kTcp, forwarding) + " " + c.name);
-        Start(forwarding);
-        thorough_ = false;
-        const Talk talk = AddPodTalk(family, kTcp);
-        const auto go = [&](const Talk& it, const std::vector<Step>& steps) {
-          Establish(it);
-          for (const Step& step : steps) {
-            Packet packet = step.client ? it.Ask(step.flags) : it.Answer(step.flags);
-            packet.ack = (step.client ? Talk::kServerIsn : Talk::kClientIsn) +
-                         static_cast<uint32_t>(step.ack);
-            step.client ? FromClient(packet) : FromBackend(packet);
-          }
-        };
-        go(talk, c.steps);
-        if (c.again) go(talk, {});
-        Talk other = talk;
-        for (int i = 0; i < 128; ++i) {
-          EXPECT_TRUE(Entry(talk.Forward()) && Entry(talk.Reply())) << i;
-          other.client.port = other.seen.port = static_cast<uint16_t>(41000 + i);
-          go(other, cases[0].steps);
-        }
-        EXPECT_EQ(Entry(talk.Forward()).has_value(), c.stays);
-        EXPECT_EQ(Entry(talk.Reply()).has_value(), c.stays);
-        EXPECT_TRUE(Entry(other.Forward()) && Entry(other.Reply()));
-        thorough_ = true;
       }
     }
   }

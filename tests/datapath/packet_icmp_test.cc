@@ -114,7 +114,7 @@ TEST_F(PacketIcmp, ToTheClient) {
                            Build(ErrorOf(sender.from, talk.seen.address, error, asked)));
                 EXPECT_EQ(
                     DifferenceToPod(Build(ErrorOf(sender.becomes, talk.client.address, error, ask)),
-                               got.bytes),
+                                    got.bytes),
                     "");
                 EXPECT_EQ(ChecksumFaults(got.bytes), "");
                 if (HasFailure()) return;

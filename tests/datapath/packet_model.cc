@@ -7,43 +7,11 @@
 namespace waggle::packet {
 namespace {
 
-constexpr uint8_t kBothFins = WAGGLE_STATE_CLIENT_FIN | WAGGLE_STATE_SERVER_FIN;
 // An error quotes no more than this; what would be longer is dropped.
 constexpr size_t kMaxQuote = 128;
 // More extension headers than any sender has use for.
 constexpr int kMaxExtensions = 6;
 constexpr uint64_t kSecond = 1'000'000'000;
-
-// conntrack's defaults, once more and not from the header that the programs read.
-uint64_t LifetimeNs(uint8_t protocol, uint8_t state) {
-  if (protocol == kUdp) return (state & WAGGLE_STATE_ASSURED ? 120 : 30) * kSecond;
-  // Who was there is not over because somebody said so.
-  const bool assured = state & WAGGLE_STATE_ASSURED;
-  if (state & WAGGLE_STATE_RESET && !assured) return 10 * kSecond;
-  if (state & kBothFins) return 120 * kSecond;
-  if (assured) return 5 * 24 * 3600 * kSecond;
-  return (state & WAGGLE_STATE_REPLIED ? 60 : 120) * kSecond;
-}
-
-bool IsClosed(uint8_t state) {
-  return (state & kBothFins) == kBothFins || state & WAGGLE_STATE_RESET;
-}
-
-bool HasPrefix(const net::Address& address, const Route& route) {
-  for (int bit = 0; bit < route.length; ++bit) {
-    const auto byte = static_cast<size_t>(bit / 8);
-    const int mask = 0x80 >> (bit % 8);
-    if ((address.bytes()[byte] & mask) != (route.prefix.bytes()[byte] & mask)) return false;
-  }
-  return true;
-}
-
-// No route of a table leads there.
-bool IsLinkLocalOrMulticast(const net::Address& address) {
-  if (address.family() == net::Family::kIpv4) return (address.bytes()[12] & 0xf0) == 0xe0;
-  return address.bytes()[0] == 0xff ||
-         (address.bytes()[0] == 0xfe && (address.bytes()[1] & 0xc0) == 0x80);
-}
 
 bool IsIcmpError(const View& view, uint8_t type) {
   if (view.protocol == kIcmp) return type == 3 || type == 11 || type == 12;
@@ -145,7 +113,8 @@ class Model::Job {
       if (flow->flags & WAGGLE_FLOW_REDIRECT && flow->idle_ns > kSecond) NoteSender(ifindex_);
       if (!flow->forward) {
         // The question of a direct flow was not taken off the bridge.
-        const bool lifted = flow->flags & WAGGLE_FLOW_REWRITE && !(flow->flags & WAGGLE_FLOW_DIRECT);
+        const bool lifted =
+            flow->flags & WAGGLE_FLOW_REWRITE && !(flow->flags & WAGGLE_FLOW_DIRECT);
         if (!Return() && lifted) ToBridge();
         return;
       }
@@ -515,30 +484,15 @@ class Model::Job {
       flow.state |= flow.forward ? WAGGLE_STATE_CLIENT_FIN : WAGGLE_STATE_SERVER_FIN;
       if (partner) {
         partner->closing = true;
-        partner->isn = seq_ + static_cast<uint32_t>(view_.end - view_.l4 -
-                                                    TcpHeaderLength(out_.bytes, view_)) + 1;
+        partner->isn =
+            seq_ +
+            static_cast<uint32_t>(view_.end - view_.l4 - TcpHeaderLength(out_.bytes, view_)) + 1;
       }
     }
     if (!flow.closing || flow.state & WAGGLE_STATE_ACKED_FIN || !(tcp_flags_ & kAck)) return;
     if (static_cast<int32_t>(ack_ - flow.isn.value_or(0)) < 0) return;
     flow.state |= WAGGLE_STATE_ACKED_FIN;
-    if (partner && partner->state & WAGGLE_STATE_ACKED_FIN) End();
-  }
-
-  // A few flows that have ended stay, for what may still come.
-  void End() {
-    model_.ended.push_back(tuple_);
-    if (model_.ended.size() <= Model::kEndedFlows) return;
-    const Tuple oldest = model_.ended.front();
-    model_.ended.pop_front();
-    const auto found = model_.entries.find(oldest);
-    if (found == model_.entries.end()) return;
-    const Tuple partner_tuple = Model::Partner(oldest, found->second);
-    const auto partner = model_.entries.find(partner_tuple);
-    if (partner == model_.entries.end()) return;
-    if (!IsClosed(found->second.state | partner->second.state)) return;
-    model_.entries.erase(oldest);
-    model_.entries.erase(partner_tuple);
+    if (partner && partner->state & WAGGLE_STATE_ACKED_FIN) model_.End(tuple_);
   }
 
   // An acknowledgement of what the backend may have sent in its first moments.
@@ -625,7 +579,8 @@ class Model::Job {
       if (flow->flags & WAGGLE_FLOW_HAIRPIN) {
         SwapMacs();
       } else if (way.how == WAGGLE_WAY_PEER) {
-        AddressTo(way.device, flow->flags & WAGGLE_FLOW_REWRITE ? flow->new_dst.address : view_.dst);
+        AddressTo(way.device,
+                  flow->flags & WAGGLE_FLOW_REWRITE ? flow->new_dst.address : view_.dst);
       }
     }
     if (way.how == WAGGLE_WAY_NEIGH) DecrementTtl(out_.bytes, view_);
@@ -713,63 +668,6 @@ class Model::Job {
   bool moved_ = false;
   Outcome out_;
 };
-
-bool Model::IsOver(const Tuple& tuple, const Flow& flow) const {
-  uint64_t idle_ns = flow.idle_ns;
-  uint8_t state = flow.state;
-  const auto partner = entries.find(Partner(tuple, flow));
-  if (partner != entries.end()) {
-    idle_ns = std::min(idle_ns, partner->second.idle_ns);
-    state |= partner->second.state;
-  }
-  return idle_ns > LifetimeNs(tuple.protocol, state);
-}
-
-Flow* Model::Find(const Tuple& tuple) {
-  const auto found = entries.find(tuple);
-  if (found == entries.end()) return nullptr;
-  if (!IsOver(tuple, found->second)) return &found->second;
-  const Tuple partner = Partner(tuple, found->second);
-  entries.erase(found);
-  entries.erase(partner);
-  return nullptr;
-}
-
-const Route* Model::RouteTo(const net::Address& dst) const {
-  if (IsLinkLocalOrMulticast(dst)) return nullptr;
-  const Route* best = nullptr;
-  for (const Route& route : routes) {
-    if (HasPrefix(dst, route) && (!best || route.length > best->length)) best = &route;
-  }
-  return best;
-}
-
-Way Model::WayTo(const net::Address& dst) const {
-  const Route* route = RouteTo(dst);
-  if (!route || route->local || route->device == 0) return {};
-  const auto device = devices.find(route->device);
-  if (device == devices.end()) return {};
-  switch (device->second.role) {
-    case WAGGLE_ROLE_POD:
-      // A tap has no other side in a pod's namespace.
-      if (device->second.netns_id < 0) return {};
-      return {WAGGLE_WAY_PEER, route->device, route->mtu};
-    case WAGGLE_ROLE_BRIDGE:
-    case WAGGLE_ROLE_TUNNEL:
-      return {WAGGLE_WAY_NEIGH, route->device, route->mtu};
-    case WAGGLE_ROLE_UPLINK: {
-      // Where strangers are reached, a CNI may have to hide the pod's address.
-      const bool v4 = dst.family() == net::Family::kIpv4;
-      const Route* strangers = RouteTo(Address(v4 ? "192.0.2.1" : "2001:db8::1"));
-      if (!route->gateway) return {};
-      if (strangers && strangers->device == route->device && strangers->gateway == route->gateway)
-        return {};
-      return {WAGGLE_WAY_NEIGH, route->device, route->mtu};
-    }
-    default:
-      return {};
-  }
-}
 
 Outcome Model::Run(const Arrival& arrival, const Bytes& frame, const Oracle& oracle) {
   return Job(*this, arrival, frame, oracle).Run();

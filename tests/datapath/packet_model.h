@@ -51,14 +51,17 @@ struct Flow {
   net::Endpoint new_src, new_dst;
   uint32_t service_id = 0;
   uint32_t slot = 0;
-  uint32_t ifindex = 0;         // device of the client
-  uint32_t answered_by = 0;     // device that the last answer came by
+  uint32_t ifindex = 0;      // device of the client
+  uint32_t answered_by = 0;  // device that the last answer came by
   // TCP: once seen; `closing`: what acknowledges the other side's FIN.
   std::optional<uint32_t> isn;
   bool closing = false;  // the other side sent its FIN
-  Way way;                      // with WAGGLE_FLOW_REDIRECT
-  uint64_t idle_ns = 0;         // since this direction's last packet
+  Way way;               // with WAGGLE_FLOW_REDIRECT
+  uint64_t idle_ns = 0;  // since this direction's last packet
 };
+
+// May another connection with the ends of a flow in this state begin? Of both entries.
+bool IsClosed(uint8_t state);
 
 struct List {
   uint8_t fate = WAGGLE_FATE_NONE;
@@ -128,6 +131,8 @@ class Model {
   // (device, address) -> MAC: who sends by it; on bridges IPv6 clients, and what the host knows.
   std::map<std::pair<uint32_t, net::Address>, Mac> neighbors;
 
+  // Both sides of the flow have closed: a few such stay, for what may still come.
+  void End(const Tuple& tuple);
   // An entry that is in force; nullptr: none. One that is over is removed, with its partner.
   Flow* Find(const Tuple& tuple);
   // Has the flow of this entry been idle for too long?

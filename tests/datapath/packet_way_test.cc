@@ -342,8 +342,7 @@ TEST_F(PacketWay, ClientsThatMove) {
         EXPECT_EQ(Entry(talk.Forward())->ifindex, host().pod1);
       }
       RemoveDevice(host().pod1);
-      Expect(kUnspec,
-             {WAGGLE_REASON_FLOW_TRANSLATED, WAGGLE_REASON_NO_SHORT_WAY},
+      Expect(kUnspec, {WAGGLE_REASON_FLOW_TRANSLATED, WAGGLE_REASON_NO_SHORT_WAY},
              {Program::kPodIn, host().pod5}, Build(talk.Ask(kSyn)));
       EXPECT_EQ(Entry(talk.Forward())->ifindex, host().pod5);
     }

@@ -119,8 +119,8 @@ class ExchangeTest : public testing::Test {
   }
   bool UnderWay() const {
     std::error_code error;
-    for (std::filesystem::directory_iterator at(Pins() + "/links", error), end;
-         !error && at != end; at.increment(error)) {
+    for (std::filesystem::directory_iterator at(Pins() + "/links", error), end; !error && at != end;
+         at.increment(error)) {
       if (at->path().filename().string().starts_with("exchange_")) return true;
     }
     return false;
@@ -274,8 +274,7 @@ TEST_F(ExchangeTest, CleanupFromElsewhere) {
 
 // Open connections and new ones, of all kinds. The clsact is there before: while one is added or
 // removed the kernel itself drops packets. In stack forwarding a packet can meet both programs.
-class ExchangeTrafficTest : public ExchangeTest,
-                            public testing::WithParamInterface<const char*> {};
+class ExchangeTrafficTest : public ExchangeTest, public testing::WithParamInterface<const char*> {};
 
 INSTANTIATE_TEST_SUITE_P(, ExchangeTrafficTest, testing::Values("stack", "redirect"),
                          [](const auto& param) { return std::string(param.param); });

@@ -367,9 +367,8 @@ TEST_P(PacketLifeTest, ProgramsThatAreTakenAwayComeBack) {
     all.push_back({ifindex, before});
   }
   for (const Taken& taken : all) {
-    EXPECT_TRUE(WaitFor(
-        [&] { return ProgramsAt(cluster_.node1, taken.ifindex) == taken.programs; },
-        std::chrono::seconds(30)))
+    EXPECT_TRUE(WaitFor([&] { return ProgramsAt(cluster_.node1, taken.ifindex) == taken.programs; },
+                        std::chrono::seconds(30)))
         << ProgramsAt(cluster_.node1, taken.ifindex);
   }
   Send();

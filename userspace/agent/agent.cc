@@ -394,8 +394,7 @@ absl::Status Agent::Loop() {
   while (true) {
     std::array<epoll_event, 8> events{};
     // Between two slices everything else has its turn.
-    const int count =
-        epoll_wait(epoll_.get(), events.data(), events.size(), forgetting_ ? 0 : -1);
+    const int count = epoll_wait(epoll_.get(), events.data(), events.size(), forgetting_ ? 0 : -1);
     if (count < 0 && errno != EINTR) return os::ErrnoStatus(errno, "epoll_wait");
     for (int i = 0; i < count; ++i) {
       const int fd = events[static_cast<size_t>(i)].data.fd;

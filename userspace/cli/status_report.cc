@@ -122,9 +122,8 @@ void AddPacketPath(std::string& text, const StatusInput& input,
 // By its hook: of one whose target is gone nothing else tells.
 bool AtSocket(const loader::Attachment& attachment) {
   const std::vector<loader::SockHook>& hooks = loader::SockHooks();
-  return std::any_of(hooks.begin(), hooks.end(), [&](const loader::SockHook& hook) {
-    return hook.name == attachment.hook;
-  });
+  return std::any_of(hooks.begin(), hooks.end(),
+                     [&](const loader::SockHook& hook) { return hook.name == attachment.hook; });
 }
 
 // Attachments of one program to many devices are one row, unless `wide`.
