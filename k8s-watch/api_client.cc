@@ -112,6 +112,7 @@ class ApiClient::Http final : public httplib::ClientImpl {
     if (!token.empty()) request.set_header("Authorization", "Bearer " + token);
     request.response_handler = [&](const httplib::Response& response) {
       head_came = true;
+      refused_ = response.status == 401;
       if (stream_ != nullptr) stream_->BodyCame();
       return Take(reader_->OnHead({response.status, response.get_header_value("Retry-After")}));
     };
@@ -136,6 +137,9 @@ class ApiClient::Http final : public httplib::ClientImpl {
     return status_;
   }
 
+  // The last answer was that nobody knows us.
+  bool refused() const { return refused_; }
+
  private:
   bool Take(absl::Status status) {
     if (status_.ok()) status_ = std::move(status);
@@ -157,12 +161,14 @@ class ApiClient::Http final : public httplib::ClientImpl {
         Connection::Open(endpoint_, tls.get(), name.empty() ? endpoint_.host : name,
                          owner_.stop_fd_, std::chrono::steady_clock::now() + kConnectTime);
     if (!connection.ok()) {
-      if (!absl::IsUnavailable(connection.status()) || owner_.options_.advice.empty()) {
+      const bool advise = !owner_.reached_ && !owner_.options_.advice.empty();
+      if (!absl::IsUnavailable(connection.status()) || !advise) {
         return Take(connection.status());
       }
       return Take(absl::UnavailableError(
           absl::StrCat(std::string(connection.status().message()), "; ", owner_.options_.advice)));
     }
+    owner_.reached_ = true;
     connection_ = *std::move(connection);
     socket.sock = connection_->fd();
     connection_->ReleaseFd();  // httplib closes it
@@ -185,12 +191,13 @@ class ApiClient::Http final : public httplib::ClientImpl {
     connection_.reset();
   }
 
-  const ApiClient& owner_;
+  ApiClient& owner_;
   const ApiEndpoint endpoint_;
   std::unique_ptr<Connection> connection_;
   // Of the request that is being made.
   ResponseReader* reader_ = nullptr;
   ConnectionStream* stream_ = nullptr;
+  bool refused_ = false;
   absl::Status status_;
 };
 
@@ -212,7 +219,10 @@ absl::Status ApiClient::Get(const std::string& target, ResponseReader* reader) {
     token = *std::move(read);
   }
   if (http_ == nullptr) http_ = std::make_unique<Http>(this, config_.endpoints[current_]);
-  return http_->Get(target, token, reader);
+  absl::Status result = http_->Get(target, token, reader);
+  // A renewed client certificate is shown only to a new connection.
+  if (http_->refused()) http_.reset();
+  return result;
 }
 
 void ApiClient::FailOver() {

@@ -23,7 +23,7 @@ class ApiClient final : public Transport {
     std::string user_agent = "waggle";
     // The endpoint to begin with; taken modulo their number.
     size_t first_endpoint = 0;
-    // Added to the text when there is no connection to an endpoint: what to do about it.
+    // Added to the text as long as there has been no connection to any endpoint: what to do.
     std::string advice;
   };
 
@@ -45,6 +45,7 @@ class ApiClient final : public Transport {
   const ClientSurroundings surroundings_;
   const int stop_fd_;
   size_t current_;
+  bool reached_ = false;        // there was a connection
   std::unique_ptr<Http> http_;  // to the current endpoint; made when it is needed
 };
 

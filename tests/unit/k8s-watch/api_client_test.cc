@@ -141,6 +141,19 @@ TEST_F(ApiClientTest, HandsOnAnyStatus) {
   }
 }
 
+TEST_F(ApiClientTest, ShowsItselfAnewWhenItIsNotAccepted) {
+  std::vector<size_t> connections;
+  Serve([&](Exchange& exchange) {
+    connections.push_back(exchange.connection);
+    exchange.Answer(connections.size() == 2 ? 401 : 200, "");
+  });
+  Recorder recorder;
+  for (int i = 0; i < 4; ++i) {
+    EXPECT_TRUE(Get(&recorder).ok());
+  }
+  EXPECT_EQ(connections, (std::vector<size_t>{1, 1, 2, 2}));
+}
+
 TEST_F(ApiClientTest, TheTokenFileIsReadForEachRequest) {
   std::string head;
   Serve([&](Exchange& exchange) {
@@ -338,6 +351,31 @@ TEST_F(ApiClientTest, NobodyListens) {
   Serve([](Exchange&) {});
   server_->Stop();
   Recorder recorder;
+  EXPECT_EQ(std::string(Get(&recorder).message()), "connect: Connection refused");
+}
+
+TEST_F(ApiClientTest, AdvisesUntilItHasBeenThere) {
+  Serve([](Exchange& exchange) {
+    exchange.Answer(200, "");
+    exchange.Cut();
+  });
+  const uint16_t port = server_->port();
+  server_->Stop();
+  ApiClient::Options options;
+  options.advice = "do this";
+  client_ = std::make_unique<ApiClient>(config_, options, RealSurroundings(), stop_fd_.get());
+  Recorder recorder;
+  EXPECT_EQ(std::string(Get(&recorder).message()), "connect: Connection refused; do this");
+  FakeApiserver::Options same;
+  same.port = port;
+  Serve(
+      [](Exchange& exchange) {
+        exchange.Answer(200, "");
+        exchange.Cut();
+      },
+      same);
+  EXPECT_TRUE(Get(&recorder).ok());
+  server_->Stop();
   EXPECT_EQ(std::string(Get(&recorder).message()), "connect: Connection refused");
 }
 
