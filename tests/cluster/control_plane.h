@@ -115,6 +115,7 @@ class ControlPlane {
   std::unique_ptr<Component> controller_manager_;
   int served_controllers_ = 1;  // which start of the apiserver they know
   std::optional<Api> api_;
+  int api_knows_ = 0;  // and which one api_ is connected to
 };
 
 }  // namespace waggle::cluster

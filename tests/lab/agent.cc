@@ -6,6 +6,7 @@
 #include <signal.h>
 #include <time.h>
 
+#include <algorithm>
 #include <cstdio>
 
 #include "absl/strings/str_cat.h"
@@ -34,10 +35,13 @@ uint64_t BoottimeNs() {
 }  // namespace
 
 Argv AgentArgv(const Lab& lab, const Node& node, const AgentOptions& options) {
-  Argv argv = Command({"agent", "--manifests",
-                       options.manifests.empty() ? lab.manifests() : options.manifests, "--node",
-                       node.name(), "--pin-path",
+  Argv argv = Command({"agent", "--node", node.name(), "--pin-path",
                        options.pin_path.empty() ? node.pin_path() : options.pin_path});
+  if (std::find(options.flags.begin(), options.flags.end(), "--kubeconfig") ==
+      options.flags.end()) {
+    argv.insert(argv.end(),
+                {"--manifests", options.manifests.empty() ? lab.manifests() : options.manifests});
+  }
   if (!options.private_cgroup_namespace) {
     argv.insert(argv.end(), {"--cgroup-path", node.cgroup()});
   }

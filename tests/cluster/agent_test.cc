@@ -1,0 +1,245 @@
+// An agent that follows the real apiserver: what users change there is what clients meet.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "absl/strings/str_cat.h"
+#include "tests/cluster/kube_cluster.h"
+
+namespace waggle::cluster {
+namespace {
+
+using net::Family;
+using testing::Contains;
+using testing::Key;
+using testing::UnorderedElementsAre;
+
+// Apiservers that start take all CPUs for seconds; who has to wait for one has not failed.
+constexpr char kPatient[] = "10000";
+
+class ApiAgentTest : public testing::Test {
+ protected:
+  // Every kind of traffic to a Service's port is answered by exactly these.
+  void ExpectAnswers(const lab::Addresses& ips, const std::vector<std::string>& names,
+                     uint16_t port = 80) {
+    for (const lab::Traffic& traffic : lab::AllTraffic()) {
+      lab::Tally tally =
+          lab::AskMany(cluster_.client, traffic.mode, lab::At(ips.Of(traffic.family), port), 40);
+      EXPECT_TRUE(tally.AllOk()) << traffic.Name() << " " << tally;
+      std::vector<std::string> have;
+      for (const auto& [name, count] : tally.names)
+        have.push_back(name);
+      EXPECT_EQ(have, names) << traffic.Name() << " " << tally;
+    }
+  }
+  // A client that asks a Service by TCP, 100 times a second, until told to stop.
+  lab::Load Ask(const lab::Addresses& ips) {
+    return lab::Load(cluster_.client,
+                     {"rate", "--mode", "tcp", "--to", lab::At(ips.v4, 80), "--to",
+                      lab::At(ips.v6, 80), "--per-second", "100", "--timeout-ms", kPatient});
+  }
+  Api& api() { return cluster_.api(); }
+
+  KubeCluster cluster_;
+};
+
+TEST_F(ApiAgentTest, ServesAServiceFromAPod) {
+  const Json web = cluster_.CreateWeb();
+  cluster_.StartAgent();
+  cluster_.AwaitFollowed();
+  ExpectAnswers(ClusterIpsOf(web), {"b1", "b2"});
+}
+
+TEST_F(ApiAgentTest, ReachesTheApiserverByItsService) {
+  cluster_.StartAgent();
+  cluster_.AwaitFollowed();
+  const std::string kubeconfig =
+      cluster_.control.WriteKubeconfig(kAdmin, 0, "https://10.96.0.1:443");
+  for (const lab::Place* place : {static_cast<const lab::Place*>(&cluster_.client),
+                                  static_cast<const lab::Place*>(&cluster_.node1)}) {
+    lab::RunResult got = place->Run(
+        {KubernetesProgram("kubectl"), "--kubeconfig", kubeconfig, "get", "--raw", "/readyz"});
+    EXPECT_EQ(got.out, "ok") << place->name() << got.ToString();
+  }
+}
+
+TEST_F(ApiAgentTest, FollowsEndpoints) {
+  const lab::Addresses ips = ClusterIpsOf(cluster_.CreateWeb());
+  cluster_.StartAgent();
+  cluster_.AwaitFollowed();
+  SetReady(api(), cluster_.b1, false);
+  cluster_.AwaitEndpoints("web", {&cluster_.b2});
+  cluster_.AwaitFollowed();
+  ExpectAnswers(ips, {"b2"});
+  SetReady(api(), cluster_.b1, true);
+  cluster_.AwaitEndpoints("web", {&cluster_.b1, &cluster_.b2});
+  cluster_.AwaitFollowed();
+  ExpectAnswers(ips, {"b1", "b2"});
+  api().Remove("Pod", "default", "b2");
+  cluster_.AwaitEndpoints("web", {&cluster_.b1});
+  cluster_.AwaitFollowed();
+  ExpectAnswers(ips, {"b1"});
+}
+
+TEST_F(ApiAgentTest, FollowsServices) {
+  cluster_.StartAgent();
+  Json web = cluster_.CreateWeb();
+  const lab::Addresses ips = ClusterIpsOf(web);
+  cluster_.AwaitFollowed();
+  ExpectAnswers(ips, {"b1", "b2"});
+
+  Json ports = web["spec"]["ports"];
+  for (Json& port : ports)
+    port["port"] = 8000;
+  api().Change("Service", "default", "web", {{"spec", {{"ports", ports}}}});
+  cluster_.AwaitFollowed();
+  ExpectAnswers(ips, {"b1", "b2"}, 8000);
+
+  // Another address is another Service of the same name.
+  api().Remove("Service", "default", "web");
+  web = ServiceObject("web");
+  web["spec"]["clusterIP"] = "10.96.77.1";
+  web["spec"]["clusterIPs"] = {"10.96.77.1", "fd00:96::7701"};
+  web = api().Create(web);
+  EXPECT_NE(ClusterIpsOf(web).v4, ips.v4);
+  cluster_.AwaitEndpoints("web", {&cluster_.b1, &cluster_.b2});
+  cluster_.AwaitFollowed();
+  ExpectAnswers(ClusterIpsOf(web), {"b1", "b2"});
+
+  api().Remove("Service", "default", "web");
+  cluster_.AwaitFollowed();
+}
+
+TEST_F(ApiAgentTest, KnowsOneFamilyFromTheOther) {
+  for (const char* family : {"IPv4", "IPv6"}) {
+    Json single = ServiceObject(family[3] == '4' ? "only4" : "only6");
+    single["spec"]["selector"]["app"] = "web";
+    single["spec"]["ipFamilyPolicy"] = "SingleStack";
+    single["spec"]["ipFamilies"] = {family};
+    api().Create(single);
+  }
+  cluster_.CreateWeb();
+  cluster_.StartAgent();
+  cluster_.AwaitFollowed();
+  // A Service that gains its second family.
+  Json gained = api().Change(
+      "Service", "default", "only4",
+      {{"spec", {{"ipFamilyPolicy", "RequireDualStack"}, {"ipFamilies", {"IPv4", "IPv6"}}}}});
+  cluster_.AwaitEndpoints("only4", {&cluster_.b1, &cluster_.b2});
+  cluster_.AwaitFollowed();
+  ExpectAnswers(ClusterIpsOf(gained), {"b1", "b2"});
+}
+
+TEST_F(ApiAgentTest, ServesOnWhileTheApiserverIsAway) {
+  const lab::Addresses ips = ClusterIpsOf(cluster_.CreateWeb());
+  cluster_.StartAgent();
+  cluster_.AwaitFollowed();
+  lab::Load load = Ask(ips);
+  for (int round = 0; round < 2; ++round) {
+    cluster_.control.apiserver().Kill();
+    ExpectAnswers(ips, {"b1", "b2"});
+    cluster_.control.apiserver().Start();
+    SetReady(api(), cluster_.b1, false);
+    cluster_.AwaitEndpoints("web", {&cluster_.b2});
+    cluster_.AwaitFollowed();
+    ExpectAnswers(ips, {"b2"});
+    SetReady(api(), cluster_.b1, true);
+    cluster_.AwaitEndpoints("web", {&cluster_.b1, &cluster_.b2});
+    cluster_.AwaitFollowed();
+  }
+  lab::Tally tally = load.Stop();
+  EXPECT_TRUE(tally.AllOk()) << tally;
+}
+
+// Its apiserver is away, the cluster goes on by another one, and when it is back the past
+// that the agent knew can be read no more: 410.
+TEST_F(ApiAgentTest, CatchesUpAfterCompaction) {
+  const lab::Addresses ips = ClusterIpsOf(cluster_.CreateWeb());
+  cluster_.CreateWeb("goes");
+  cluster_.StartAgent();
+  cluster_.AwaitFollowed();
+  lab::Load load = Ask(ips);
+  cluster_.control.apiserver(1).Start();
+  cluster_.control.apiserver(0).Kill();
+  {
+    Api other = cluster_.control.NewApi(kAdmin, 1);
+    other.Remove("Service", "default", "goes");
+    other.Create(ServiceObject("comes"));
+    SetReady(other, cluster_.b2, false);
+  }
+  cluster_.control.Compact();
+  cluster_.control.apiserver(0).Start();
+  cluster_.AwaitEndpoints("web", {&cluster_.b1});
+  cluster_.AwaitFollowed();
+  ExpectAnswers(ips, {"b1"});
+  lab::Tally tally = load.Stop();
+  EXPECT_TRUE(tally.AllOk()) << tally;
+}
+
+TEST_F(ApiAgentTest, ARestartWritesNothingWhenNothingChanged) {
+  cluster_.CreateWeb();
+  cluster_.StartAgent();
+  cluster_.AwaitFollowed();
+  EXPECT_GT(lab::MapWrites(lab::ReadAgent(cluster_.node1.pin_path())), 0u);
+  cluster_.agent->Kill();
+  cluster_.agent->Start();
+  cluster_.agent->AwaitReady();
+  cluster_.AwaitFollowed();
+  EXPECT_EQ(lab::MapWrites(lab::ReadAgent(cluster_.node1.pin_path())), 0u);
+}
+
+// Changes of endpoints in a row while clients connect. All pods run on, so that nobody may
+// fail; a pod whose leaving is in force may go.
+TEST_F(ApiAgentTest, FiveHundredChangesWhileClientsConnect) {
+  std::vector<lab::Pod*> pods = {&cluster_.b1, &cluster_.b2};
+  std::vector<lab::Server> servers;
+  for (const char* name : {"b3", "b4", "b5"}) {
+    lab::Node& node = name[1] == '4' ? cluster_.node2 : cluster_.node1;
+    pods.push_back(&node.AddPod(name));
+    cluster_.lab.Settle();
+    servers.push_back(lab::ServeAll(*pods.back()));
+    AddPod(api(), node, *pods.back(), "web");
+  }
+  Json object = ServiceObject("web");
+  const lab::Addresses ips = ClusterIpsOf(api().Create(object));
+  const std::vector<const lab::Place*> all(pods.begin(), pods.end());
+  cluster_.AwaitEndpoints("web", all);
+  cluster_.StartAgent();
+  cluster_.AwaitFollowed();
+
+  std::vector<lab::Load> loads;
+  for (const char* mode : {"tcp", "udp-new", "udp-connected"}) {
+    loads.emplace_back(cluster_.client, lab::Argv{"rate", "--mode", mode, "--to",
+                                                  lab::At(ips.v4, 80), "--to", lab::At(ips.v6, 80),
+                                                  "--per-second", "200", "--timeout-ms", kPatient});
+  }
+  // In turn one goes away, and comes back when the next one has gone.
+  std::vector<const lab::Place*> left;
+  const size_t count = pods.size();
+  for (size_t change = 0; change < 500; ++change) {
+    const size_t turn = change / 2;
+    if (change % 2 == 0) {
+      SetReady(api(), *pods[turn % count], false);
+      continue;
+    }
+    SetReady(api(), *pods[(turn + count - 1) % count], true);
+    if (turn % 5 != 4) continue;
+    left = all;
+    std::erase(left, pods[turn % count]);
+    cluster_.AwaitEndpoints("web", left);
+  }
+  cluster_.AwaitFollowed();
+  // And one that really goes, when nobody is sent to it any more.
+  api().Remove("Pod", "default", "b3");
+  std::erase(left, pods[2]);
+  cluster_.AwaitEndpoints("web", left);
+  cluster_.AwaitFollowed();
+  servers.front().Stop();
+  for (lab::Load& load : loads) {
+    lab::Tally tally = load.Stop();
+    EXPECT_TRUE(tally.AllOk()) << tally;
+    EXPECT_THAT(tally.names, Contains(Key("b3"))) << tally;
+  }
+}
+
+}  // namespace
+}  // namespace waggle::cluster
