@@ -296,7 +296,10 @@ Reflector::Duration Reflector::AfterWatch(const Reply& reply) {
   } else {
     state_ = State::kWatch;
   }
-  if (absl::IsAborted(reply.result)) return OnEventError(reply.error);
+  if (absl::IsAborted(reply.result)) {
+    if (initial && NoStreamingList(reply.error.code)) return Duration(0);
+    return OnEventError(reply.error);
+  }
   const absl::Status result = reply.result.ok() ? reply.watch().Finish() : reply.result;
   if (initial) {
     if (result.ok()) return OnLost(absl::DataLossError("ended before all had come"), false);
@@ -335,14 +338,20 @@ Reflector::Duration Reflector::OnHttpError(const Reply& reply) {
   ApiStatus error = ParseApiStatus(reply.body());
   error.code = reply.head().status;
   error.retry_after_s = std::max(error.retry_after_s, RetryAfterSeconds(reply.head().retry_after));
-  const bool refused =
-      error.code == 400 || error.code == 405 || error.code == 422 || error.code == 501;
-  if (state_ == State::kStreamingList && refused) {
-    streaming_ = false;
-    StartOver();
-    return Duration(0);
-  }
+  if (state_ == State::kStreamingList && NoStreamingList(error.code)) return Duration(0);
   return OnEventError(error);
+}
+
+// True: the server cannot give a list as a stream, and the other kind is asked for next. An
+// apiserver on an etcd that cannot report progress (3.4) says 500, in the stream, and goes on doing
+// so; in an outage the list will fail as well.
+bool Reflector::NoStreamingList(int code) {
+  const bool refused = code == 400 || code == 405 || code == 422 || code == 501;
+  if (!refused && code < 500) return false;
+  if (refused) streaming_ = false;
+  StartOver();
+  state_ = State::kList;
+  return true;
 }
 
 Reflector::Duration Reflector::OnEventError(const ApiStatus& error) {

@@ -91,6 +91,7 @@ class Reflector {
   Duration AfterWatch(const Reply& reply);
   Duration OnHttpError(const Reply& reply);
   Duration OnEventError(const ApiStatus& error);
+  bool NoStreamingList(int code);
   Duration OnLost(const absl::Status& status, bool established);
   Duration Expired();
   // Tells, and says how long to wait; zero while there are other endpoints to try.

@@ -79,8 +79,6 @@ lab::Argv ApiserverArgv(const std::string& folder, const Authority& authority,
                     "--service-account-signing-key-file=" + folder + "/service-accounts.key",
                     "--service-account-issuer=https://kubernetes.default.svc",
                     "--token-auth-file=" + folder + "/tokens", "--authorization-mode=RBAC",
-                    // Debian's etcd cannot serve streaming lists; else that is an HTTP 500.
-                    "--feature-gates=WatchList=false",
                     // Else a Pod waits for its namespace's account.
                     "--disable-admission-plugins=ServiceAccount", "--profiling=false"};
   // Of two that are told to advertise the same address each would put its own port into
