@@ -75,15 +75,16 @@ class Model::Job {
   std::optional<Tuple> ReadTuple() {
     if (view_.protocol != kTcp && view_.protocol != kUdp) return std::nullopt;
     Tuple tuple{{view_.src, 0}, {view_.dst, 0}, view_.protocol};
-    const std::tuple fragment{view_.src, view_.dst, view_.fragment_id, view_.protocol};
+    const std::tuple fragment = NameOfFragment();
     if (view_.later_fragment) {
       const auto known = model_.fragments.find(fragment);
       if (known == model_.fragments.end()) {
         if (program_ == Program::kPodIn) Count(WAGGLE_REASON_FRAGMENT_UNKNOWN);
         return std::nullopt;
       }
-      tuple.src.port = known->second.first;
-      tuple.dst.port = known->second.second;
+      tuple.src.port = known->second.src_port;
+      tuple.dst.port = known->second.dst_port;
+      by_stack_ = known->second.by_stack;
       return tuple;
     }
     const size_t header = view_.protocol == kTcp ? 20 : 8;
@@ -98,8 +99,16 @@ class Model::Job {
     tuple.src.port = Get16(out_.bytes, view_.l4);
     tuple.dst.port = Get16(out_.bytes, view_.l4 + 2);
     // Later fragments of the datagram have to find its flow too.
-    if (view_.fragment) model_.fragments[fragment] = {tuple.src.port, tuple.dst.port};
+    if (view_.fragment) model_.fragments[fragment] = {tuple.src.port, tuple.dst.port, false};
     return tuple;
+  }
+
+  std::tuple<net::Address, net::Address, uint32_t, uint8_t> NameOfFragment() const {
+    return {view_.src, view_.dst, view_.fragment_id, view_.protocol};
+  }
+  // The pieces of a datagram, this one the first, go by the stack, all of them.
+  void SendAllByStack() {
+    if (view_.fragment && !view_.later_fragment) model_.fragments[NameOfFragment()].by_stack = true;
   }
 
   bool IsTcp() const { return view_.protocol == kTcp; }
@@ -163,7 +172,10 @@ class Model::Job {
     // In stack forwarding it is undone where it leaves for the client (TRAPS: rp_filter).
     if (!(flow->flags & WAGGLE_FLOW_REDIRECT) || !IsGenuine(*flow)) return false;
     // The stack makes fragments of it, and those are undone there, too.
-    if (TooBig(*flow) && !view_.df) return false;
+    if ((by_stack_ || TooBig(*flow)) && !view_.df) {
+      SendAllByStack();
+      return false;
+    }
     Track(*flow);
     Leave(*flow);
     return true;
@@ -233,17 +245,19 @@ class Model::Job {
       way = {WAGGLE_WAY_PEER, flow.ifindex, 0};
     } else if (flow.flags & WAGGLE_FLOW_REDIRECT && (!flow.forward || flow.ifindex == ifindex_)) {
       way = flow.way;
-      if (TooBig(flow)) {
+      if (!by_stack_ && TooBig(flow)) {
         if (view_.df) {
           Count(WAGGLE_REASON_PACKET_TOO_BIG);
           SendError(Refusal::kTooBig, way.mtu);
           return;
         }
         way = {};  // the stack makes fragments of it
+        SendAllByStack();
       }
       // The stack says that its time is over.
       if (way.how == WAGGLE_WAY_NEIGH && view_.ttl <= 1) way = {};
     }
+    if (by_stack_) way = {};
     if (flow.flags & WAGGLE_FLOW_REWRITE) Change(flow.new_src, flow.new_dst);
     if (way.how == WAGGLE_WAY_STACK) return;
     out_.verdict = kRedirect;
@@ -666,6 +680,7 @@ class Model::Job {
   uint8_t tcp_flags_ = 0;
   uint32_t seq_ = 0, ack_ = 0;
   bool moved_ = false;
+  bool by_stack_ = false;  // a later fragment, whose first one went so
   Outcome out_;
 };
 

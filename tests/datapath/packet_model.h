@@ -122,9 +122,12 @@ class Model {
   std::map<Tuple, Flow> entries;
   std::deque<Tuple> ended;  // flows that both sides have closed, oldest first
   static constexpr size_t kEndedFlows = 128;
-  // (source, destination, id, protocol) -> ports
-  std::map<std::tuple<net::Address, net::Address, uint32_t, uint8_t>, std::pair<uint16_t, uint16_t>>
-      fragments;
+  // (source, destination, id, protocol) -> what the first one said
+  struct Fragments {
+    uint16_t src_port = 0, dst_port = 0;
+    bool by_stack = false;  // the first one went by the stack
+  };
+  std::map<std::tuple<net::Address, net::Address, uint32_t, uint8_t>, Fragments> fragments;
 
   Outcome Run(const Arrival& arrival, const Bytes& frame, const Oracle& oracle);
 
