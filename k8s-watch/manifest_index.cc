@@ -12,16 +12,6 @@ namespace {
 
 constexpr size_t kMaxCopiesTold = 10;
 
-bool SameContent(const Object& a, const Object& b) {
-  return a.index() == b.index() && std::visit(
-                                       [&b](const auto& left) {
-                                         using Pointer = std::decay_t<decltype(left)>;
-                                         const auto& right = std::get<Pointer>(b);
-                                         return left == right || *left == *right;
-                                       },
-                                       a);
-}
-
 ObjectRef RefOf(const ObjectKey& key) {
   return {std::string(ObjectKindName(key.kind)), key.name.ns, key.name.name};
 }

@@ -11,15 +11,6 @@ namespace {
 
 constexpr size_t kMaxUnidentified = 50;
 
-bool SameContent(const Object& a, const Object& b) {
-  return a.index() == b.index() && std::visit(
-                                       [&b](const auto& left) {
-                                         using Pointer = std::decay_t<decltype(left)>;
-                                         return *left == *std::get<Pointer>(b);
-                                       },
-                                       a);
-}
-
 }  // namespace
 
 void ObjectIndex::BeginList() {

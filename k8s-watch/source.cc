@@ -1,5 +1,7 @@
 #include "k8s-watch/source.h"
 
+#include <type_traits>
+
 namespace waggle::k8s {
 
 std::string_view ObjectKindName(ObjectKind kind) {
@@ -12,6 +14,16 @@ std::string_view ObjectKindName(ObjectKind kind) {
       return "Node";
   }
   return "unknown";
+}
+
+bool SameContent(const Object& a, const Object& b) {
+  if (a.index() != b.index()) return false;
+  return std::visit(
+      [&b](const auto& left) {
+        const auto& right = std::get<std::decay_t<decltype(left)>>(b);
+        return left == right || *left == *right;
+      },
+      a);
 }
 
 }  // namespace waggle::k8s

@@ -35,6 +35,8 @@ struct ObjectKey {
 // An object now exists with this content.
 using Object = std::variant<std::shared_ptr<const Service>, std::shared_ptr<const EndpointSlice>,
                             std::shared_ptr<const Node>>;
+// Of one kind and one content.
+bool SameContent(const Object& a, const Object& b);
 // The object is gone.
 struct Deleted {};
 // The object exists but cannot be read, and no earlier readable version is known:

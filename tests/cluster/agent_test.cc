@@ -2,6 +2,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <vector>
+
 #include "absl/strings/str_cat.h"
 #include "tests/cluster/kube_cluster.h"
 
@@ -38,6 +40,14 @@ class ApiAgentTest : public testing::Test {
                       lab::At(ips.v6, 80), "--per-second", "100", "--timeout-ms", kPatient});
   }
   Api& api() { return cluster_.api(); }
+  // The pod b1 is ready or not, and the agent knows.
+  void MakeB1(bool ready) {
+    SetReady(api(), cluster_.b1, ready);
+    std::vector<const lab::Place*> pods = {&cluster_.b2};
+    if (ready) pods.insert(pods.begin(), &cluster_.b1);
+    cluster_.AwaitEndpoints("web", pods);
+    cluster_.AwaitFollowed();
+  }
 
   KubeCluster cluster_;
 };
@@ -66,13 +76,9 @@ TEST_F(ApiAgentTest, FollowsEndpoints) {
   const lab::Addresses ips = ClusterIpsOf(cluster_.CreateWeb());
   cluster_.StartAgent();
   cluster_.AwaitFollowed();
-  SetReady(api(), cluster_.b1, false);
-  cluster_.AwaitEndpoints("web", {&cluster_.b2});
-  cluster_.AwaitFollowed();
+  MakeB1(false);
   ExpectAnswers(ips, {"b2"});
-  SetReady(api(), cluster_.b1, true);
-  cluster_.AwaitEndpoints("web", {&cluster_.b1, &cluster_.b2});
-  cluster_.AwaitFollowed();
+  MakeB1(true);
   ExpectAnswers(ips, {"b1", "b2"});
   api().Remove("Pod", "default", "b2");
   cluster_.AwaitEndpoints("web", {&cluster_.b1});
@@ -138,13 +144,9 @@ TEST_F(ApiAgentTest, ServesOnWhileTheApiserverIsAway) {
     cluster_.control.apiserver().Kill();
     ExpectAnswers(ips, {"b1", "b2"});
     cluster_.control.apiserver().Start();
-    SetReady(api(), cluster_.b1, false);
-    cluster_.AwaitEndpoints("web", {&cluster_.b2});
-    cluster_.AwaitFollowed();
+    MakeB1(false);
     ExpectAnswers(ips, {"b2"});
-    SetReady(api(), cluster_.b1, true);
-    cluster_.AwaitEndpoints("web", {&cluster_.b1, &cluster_.b2});
-    cluster_.AwaitFollowed();
+    MakeB1(true);
   }
   lab::Tally tally = load.Stop();
   EXPECT_TRUE(tally.AllOk()) << tally;

@@ -4,7 +4,6 @@
 #include <gtest/gtest.h>
 
 #include <cstdio>
-#include <cstring>
 #include <set>
 #include <string>
 #include <string_view>
@@ -51,12 +50,9 @@ class Logs : public testing::EmptyTestEventListener {
 }  // namespace
 
 int main(int argc, char** argv) {
-  bool listing = false;
-  for (int i = 1; i < argc; ++i) {
-    if (std::strncmp(argv[i], "--gtest_list_tests", 18) == 0) listing = true;
-  }
+  const bool lists = waggle::lab::OnlyLists(argc, argv);
   testing::InitGoogleTest(&argc, argv);
-  if (listing) return RUN_ALL_TESTS();
+  if (lists) return RUN_ALL_TESTS();
   if (argc > 1 && std::string_view(argv[1]).starts_with(kSuites)) {
     return CheckSuites(std::string_view(argv[1]).substr(kSuites.size()));
   }

@@ -12,6 +12,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <chrono>
 #include <cstdio>
@@ -19,6 +20,7 @@
 #include <cstring>
 #include <fstream>
 #include <sstream>
+#include <string_view>
 #include <thread>
 
 #include "tests/lab/peer/sockets.h"
@@ -215,6 +217,12 @@ int RunInSandbox(const std::function<int()>& body) {
   while (read(done.get(), &byte, 1) < 0 && errno == EINTR) {
   }
   return Status(status);
+}
+
+bool OnlyLists(int argc, char** argv) {
+  return std::any_of(argv + 1, argv + argc, [](const char* argument) {
+    return std::string_view(argument).starts_with("--gtest_list_tests");
+  });
 }
 
 const Sandbox& TheSandbox() {

@@ -22,6 +22,10 @@ struct Sandbox {
 // before any thread is started. Needs root.
 int RunInSandbox(const std::function<int()>& body);
 
+// The arguments of a test program: does it only list its tests, which needs no sandbox? Before
+// InitGoogleTest(), which takes them away.
+bool OnlyLists(int argc, char** argv);
+
 // The sandbox that this process runs in.
 const Sandbox& TheSandbox();
 

@@ -1,5 +1,6 @@
 #include "k8s-watch/api_client.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <openssl/ssl.h>
 #include <sched.h>
@@ -9,6 +10,7 @@
 #include <atomic>
 #include <chrono>
 #include <cstdlib>
+#include <functional>
 #include <memory>
 #include <string>
 #include <thread>
@@ -47,7 +49,7 @@ class Recorder final : public ResponseReader {
   std::string retry_after;
   std::string body;
   std::atomic<bool> received = false;
-  int waits = 0;
+  std::atomic<int> waits = 0;
   int max_waits = 0;
 };
 
@@ -408,6 +410,37 @@ TEST_F(ApiClientTest, FailsOver) {
   }
 }
 
+// Until it is so; fails after a time that nothing here takes.
+void Await(const std::function<bool()>& so) {
+  const auto deadline = steady_clock::now() + std::chrono::seconds(20);
+  while (!so()) {
+    if (steady_clock::now() > deadline) {
+      ADD_FAILURE() << "never so";
+      return;
+    }
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  }
+}
+
+TEST_F(ApiClientTest, OverIpv6) {
+  for (const bool right : {true, false}) {
+    client_.reset();
+    FakeApiserver::Options options;
+    options.v6 = true;
+    options.tls = Authority().Issue("server", right ? "IP:::1" : "IP:127.0.0.1");
+    Serve([](Exchange& exchange) { exchange.Answer(200, "six"); }, std::move(options));
+    config_.ca = {Authority().pem(), "", "ca"};
+    Recorder recorder;
+    const absl::Status status = Get(&recorder);
+    EXPECT_EQ(status.ok(), right) << status;
+    EXPECT_EQ(recorder.body, right ? "six" : "");
+    if (!right) {
+      EXPECT_THAT(std::string(status.message()),
+                  testing::HasSubstr("its certificate is not for ::1 but for 127.0.0.1"));
+    }
+  }
+}
+
 // Where a server leaves a client waiting.
 struct StopCase {
   const char* name;
@@ -431,20 +464,23 @@ class Waits : public ApiClientTest, public testing::WithParamInterface<StopCase>
 
 TEST_P(Waits, EndAtOnceWhenStopped) {
   ServeSilence();
-  std::thread stopper([this] {
-    std::this_thread::sleep_for(std::chrono::milliseconds(200));  // into the wait, most likely
+  Recorder recorder;
+  steady_clock::time_point stopped;
+  std::thread stopper([&] {
+    // A handshake has a deadline and no reader; else the reader hears of each wait.
+    Await([&] { return GetParam().handshake ? recorder.waits > 0 : server_->accepted() > 0; });
+    stopped = steady_clock::now();
     StopClient();
   });
-  const auto before = steady_clock::now();
-  Recorder recorder;
   const absl::Status status = Get(&recorder);
   stopper.join();
   EXPECT_TRUE(absl::IsCancelled(status)) << status;
-  EXPECT_LT(steady_clock::now() - before, std::chrono::seconds(10));
+  EXPECT_LT(steady_clock::now() - stopped, std::chrono::seconds(10));
 }
 
-TEST_P(Waits, EndWhenTheReaderSaysSo) {
-  if (!GetParam().handshake) return;  // has a deadline of its own
+class WaitsOfReaders : public Waits {};
+
+TEST_P(WaitsOfReaders, EndWhenTheReaderSaysSo) {
   ServeSilence();
   Recorder recorder;
   recorder.max_waits = 1;
@@ -452,24 +488,25 @@ TEST_P(Waits, EndWhenTheReaderSaysSo) {
   EXPECT_TRUE(absl::IsDeadlineExceeded(status)) << status;
 }
 
-INSTANTIATE_TEST_SUITE_P(Places, Waits,
-                         testing::Values(StopCase{"Handshake", false, [](Exchange&) {}},
-                                         StopCase{"Head", true, [](Exchange& e) { e.Hang(); }},
-                                         StopCase{"Body", true,
-                                                  [](Exchange& e) {
-                                                    e.Head(200);
-                                                    e.Chunk("a");
-                                                    e.Hang();
-                                                  }},
-                                         StopCase{"WithinAChunk", true,
-                                                  [](Exchange& e) {
-                                                    e.Head(200);
-                                                    e.Send("64\r\nhalf");
-                                                    e.Hang();
-                                                  }}),
-                         [](const testing::TestParamInfo<StopCase>& test) {
-                           return test.param.name;
-                         });
+const StopCase kHandshake{"Handshake", false, [](Exchange&) {}};
+const StopCase kHead{"Head", true, [](Exchange& e) { e.Hang(); }};
+const StopCase kBody{"Body", true, [](Exchange& e) {
+                       e.Head(200);
+                       e.Chunk("a");
+                       e.Hang();
+                     }};
+const StopCase kWithinAChunk{"WithinAChunk", true, [](Exchange& e) {
+                               e.Head(200);
+                               e.Send("64\r\nhalf");
+                               e.Hang();
+                             }};
+std::string PlaceOf(const testing::TestParamInfo<StopCase>& test) {
+  return test.param.name;
+}
+INSTANTIATE_TEST_SUITE_P(Places, Waits, testing::Values(kHandshake, kHead, kBody, kWithinAChunk),
+                         PlaceOf);
+INSTANTIATE_TEST_SUITE_P(Places, WaitsOfReaders, testing::Values(kHead, kBody, kWithinAChunk),
+                         PlaceOf);
 
 // The network is taken away under an open connection: nothing says so but silence.
 TEST_F(ApiClientTest, AHalfOpenConnectionIsNoticedWithin30s) {
@@ -490,8 +527,7 @@ TEST_F(ApiClientTest, AHalfOpenConnectionIsNoticedWithin30s) {
       exchange.Hang();
     });
     std::thread saboteur([&] {
-      while (!recorder.received)
-        std::this_thread::sleep_for(std::chrono::milliseconds(10));
+      Await([&] { return recorder.received.load(); });
       EXPECT_EQ(std::system("ip link set lo down"), 0);
     });
     const auto before = steady_clock::now();

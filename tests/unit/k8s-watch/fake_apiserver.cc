@@ -129,20 +129,33 @@ KeyPair TestAuthority::Issue(const std::string& common_name, const std::string& 
 FakeApiserver::FakeApiserver(Options options, Handler handler)
     : options_(std::move(options)),
       handler_(std::move(handler)),
-      listener_(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)),
+      listener_(socket(options_.v6 ? AF_INET6 : AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)),
       stop_fd_(eventfd(0, EFD_CLOEXEC)) {
   signal(SIGPIPE, SIG_IGN);
   const int one = 1;
   setsockopt(listener_.get(), SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
-  sockaddr_in address{};
-  address.sin_family = AF_INET;
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  address.sin_port = htons(options_.port);
-  socklen_t size = sizeof(address);
-  Check(bind(listener_.get(), reinterpret_cast<sockaddr*>(&address), size) == 0, "bind");
+  // The port stands at one place in both.
+  union {
+    sockaddr any;
+    sockaddr_in v4;
+    sockaddr_in6 v6;
+  } address{};
+  socklen_t size = options_.v6 ? sizeof(address.v6) : sizeof(address.v4);
+  if (options_.v6) {
+    address.v6 = {.sin6_family = AF_INET6,
+                  .sin6_port = htons(options_.port),
+                  .sin6_flowinfo = 0,
+                  .sin6_addr = in6addr_loopback,
+                  .sin6_scope_id = 0};
+  } else {
+    address.v4.sin_family = AF_INET;
+    address.v4.sin_port = htons(options_.port);
+    address.v4.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  }
+  Check(bind(listener_.get(), &address.any, size) == 0, "bind");
   Check(listen(listener_.get(), 64) == 0, "listen");
-  getsockname(listener_.get(), reinterpret_cast<sockaddr*>(&address), &size);
-  port_ = ntohs(address.sin_port);
+  getsockname(listener_.get(), &address.any, &size);
+  port_ = ntohs(options_.v6 ? address.v6.sin6_port : address.v4.sin_port);
   if (!options_.tls.key.empty()) context_ = MakeContext(options_);
   acceptor_ = std::thread([this] { Accept(); });
 }
@@ -160,7 +173,8 @@ void FakeApiserver::Stop() {
 }
 
 std::string FakeApiserver::url() const {
-  return absl::StrCat(options_.tls.key.empty() ? "http" : "https", "://127.0.0.1:", port_);
+  return absl::StrCat(options_.tls.key.empty() ? "http" : "https", "://",
+                      options_.v6 ? "[::1]" : "127.0.0.1", ":", port_);
 }
 
 bool FakeApiserver::WaitReadable(int fd) const {
@@ -175,6 +189,7 @@ void FakeApiserver::Accept() {
   while (WaitReadable(listener_.get())) {
     os::UniqueFd fd(accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC));
     if (!fd) continue;
+    ++accepted_;
     threads_.emplace_back(
         [this, number = ++number, fd = std::move(fd)]() mutable { Serve(std::move(fd), number); });
   }

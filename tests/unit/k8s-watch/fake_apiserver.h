@@ -3,6 +3,7 @@
 #ifndef WAGGLE_TESTS_UNIT_K8S_WATCH_FAKE_APISERVER_H_
 #define WAGGLE_TESTS_UNIT_K8S_WATCH_FAKE_APISERVER_H_
 
+#include <atomic>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -72,6 +73,7 @@ class FakeApiserver {
     std::string client_ca;  // PEM; not empty: clients must have a certificate of it
     int max_tls = 0;        // 0: all
     bool never_handshake = false;
+    bool v6 = false;    // listens at ::1, not at 127.0.0.1
     uint16_t port = 0;  // 0: any
   };
   FakeApiserver(Options options, Handler handler);
@@ -80,6 +82,8 @@ class FakeApiserver {
 
   uint16_t port() const { return port_; }
   std::string url() const;
+  // So many connections have been accepted.
+  size_t accepted() const { return accepted_; }
 
  private:
   void Accept();
@@ -92,6 +96,7 @@ class FakeApiserver {
   os::UniqueFd listener_;
   os::UniqueFd stop_fd_;
   uint16_t port_ = 0;
+  std::atomic<size_t> accepted_ = 0;
   ssl_ctx_st* context_ = nullptr;
   std::mutex mutex_;
   std::vector<std::thread> threads_;
