@@ -62,7 +62,8 @@ void CopyText(const std::string& text, char* target, size_t size) {
 
 class Agent {
  public:
-  explicit Agent(const AgentOptions& options) : options_(options) {}
+  Agent(const config::AgentConfig& options, const std::vector<Watched>& watched)
+      : options_(options), watched_(watched) {}
 
   absl::Status Start(k8s::Source* source);
   absl::Status Loop();
@@ -86,7 +87,8 @@ class Agent {
   void Tick();
   loader::SocketLb mode() const { return options_.datapath.socket_lb; }
 
-  const AgentOptions& options_;
+  const config::AgentConfig& options_;
+  const std::vector<Watched>& watched_;
   os::UniqueFd lock_;
   os::UniqueFd epoll_;
   os::UniqueFd signals_;
@@ -168,6 +170,9 @@ absl::Status Agent::Start(k8s::Source* source) {
   for (const int fd : {signals_.get(), timer_.get(), queue_.event_fd(), grace_.event_fd(),
                        datapath_->packet_path().event_fd()}) {
     if (absl::Status status = Watch(fd); !status.ok()) return status;
+  }
+  for (const Watched& each : watched_) {
+    if (absl::Status status = Watch(each.fd); !status.ok()) return status;
   }
   return absl::OkStatus();
 }
@@ -410,6 +415,10 @@ absl::Status Agent::Loop() {
         grace_.ClearEvent();
         AfterReconcile(reconciler_->GraceOver(grace_.completed()));
       }
+      for (const Watched& each : watched_) {
+        if (fd != each.fd) continue;
+        if (absl::Status status = each.on_readable(); !status.ok()) return status;
+      }
     }
     if (forgetting_) CollectFlows(0);
     // Maps whose content was lost are put in force only when they are whole again.
@@ -422,7 +431,8 @@ absl::Status Agent::Loop() {
 
 }  // namespace
 
-absl::Status RunAgent(const AgentOptions& options, std::unique_ptr<k8s::Source> source) {
+absl::Status RunAgent(const config::AgentConfig& options, std::unique_ptr<k8s::Source> source,
+                      const std::vector<Watched>& watched) {
   sigset_t set;
   sigemptyset(&set);
   sigaddset(&set, SIGTERM);
@@ -431,7 +441,7 @@ absl::Status RunAgent(const AgentOptions& options, std::unique_ptr<k8s::Source> 
   if (pthread_sigmask(SIG_BLOCK, &set, nullptr) != 0) {
     return absl::InternalError("cannot block signals");
   }
-  Agent agent(options);
+  Agent agent(options, watched);
   absl::Status status = agent.Start(source.get());
   if (status.ok()) status = agent.Loop();
   source->Stop();

@@ -22,7 +22,7 @@ struct AgentFlags {
   std::string socket_lb = "all";
   std::string forwarding = "auto";
   std::string tc_attach = "auto";
-  agent::AgentOptions options;
+  config::AgentConfig options;
   bool verbose = false;
 };
 
