@@ -20,14 +20,13 @@
 
 #include "k8s-watch/api_client.h"
 #include "k8s-watch/connection.h"
-#include "k8s-watch/reflector.h"
 #include "userspace/os/errno_status.h"
 #include "userspace/os/unique_fd.h"
 
 namespace waggle::k8s {
 namespace {
 
-constexpr size_t kWatches = 3;
+constexpr size_t kWatches = ApiSource::kResources.size();
 
 // What several reflectors tell, as if there were one.
 class Joint {
@@ -89,7 +88,7 @@ class OneOf final : public EventSink {
 
 class ApiSource::Workers {
  public:
-  Workers(const ApiSource& source, EventSink* sink, os::UniqueFd stop_fd)
+  Workers(ApiSource& source, EventSink* sink, os::UniqueFd stop_fd)
       : source_(source), joint_(sink), stop_fd_(std::move(stop_fd)) {}
   ~Workers() {
     const uint64_t one = 1;
@@ -129,6 +128,7 @@ class ApiSource::Workers {
     OneOf sink(&joint_, watch);
     Reflector::Options reflector_options;
     reflector_options.streaming_list = options.streaming_list;
+    reflector_options.counts = &source_.counts_[watch];
     reflector_options.random = [engine = std::mt19937_64(std::random_device()())]() mutable {
       return std::uniform_real_distribution<double>(0, 1)(engine);
     };
@@ -144,7 +144,7 @@ class ApiSource::Workers {
     return absl::IsDeadlineExceeded(WaitFor(-1, 0, stop_fd_.get(), next));
   }
 
-  const ApiSource& source_;
+  ApiSource& source_;
   Joint joint_;
   const os::UniqueFd stop_fd_;
   std::vector<std::thread> threads_;

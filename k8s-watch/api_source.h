@@ -3,11 +3,14 @@
 #ifndef WAGGLE_K8S_WATCH_API_SOURCE_H_
 #define WAGGLE_K8S_WATCH_API_SOURCE_H_
 
+#include <array>
 #include <memory>
 #include <string>
+#include <string_view>
 
 #include "absl/status/status.h"
 #include "k8s-watch/client_config.h"
+#include "k8s-watch/reflector.h"
 #include "k8s-watch/source.h"
 
 namespace waggle::k8s {
@@ -24,6 +27,10 @@ struct ApiSourceOptions {
 
 class ApiSource final : public Source {
  public:
+  // What was asked for, and how the API calls it.
+  static constexpr std::array<std::string_view, 3> kResources = {"services", "endpointslices",
+                                                                 "nodes"};
+
   ApiSource(ClientConfig config, ApiSourceOptions options,
             ClientSurroundings surroundings = RealSurroundings());
   ~ApiSource() override;
@@ -34,12 +41,16 @@ class ApiSource final : public Source {
   absl::Status Start(EventSink* sink) override;
   void Stop() override;
 
+  // In the order of kResources; since the start. From any thread.
+  const std::array<Reflector::Counts, kResources.size()>& counts() const { return counts_; }
+
  private:
   class Workers;
 
   const ClientConfig config_;
   const ApiSourceOptions options_;
   const ClientSurroundings surroundings_;
+  std::array<Reflector::Counts, kResources.size()> counts_;
   std::unique_ptr<Workers> workers_;
 };
 

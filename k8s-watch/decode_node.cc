@@ -4,6 +4,38 @@ namespace waggle::k8s {
 
 using nlohmann::json;
 
+namespace {
+
+constexpr std::string_view kToBeDeleted = "ToBeDeletedByClusterAutoscaler";
+
+// What says that the node is about to leave the cluster.
+void DecodeFarewell(const json& object, Node* node, Reporter* report) {
+  const Path root;
+  const auto deleted = ReadString(object["metadata"], Path(root, "metadata"), "deletionTimestamp",
+                                  "the node counts as one that is not being deleted", report);
+  node->deleting = !deleted.value.value_or("").empty();
+  constexpr std::string_view kNoTaints = "the node counts as one without taints";
+  const auto spec = ReadObject(object, root, "spec", kNoTaints, report);
+  if (!spec.value) return;
+  const Path spec_path(root, "spec");
+  const auto taints = ReadList(**spec.value, spec_path, "taints", kNoTaints, report);
+  if (!taints.value) return;
+  const Path list_path(spec_path, "taints");
+  for (size_t i = 0; i < (*taints.value)->size(); ++i) {
+    const json& taint = (**taints.value)[i];
+    const Path path(list_path, i);
+    if (!taint.is_object()) {
+      report->Invalid(
+          path, "is " + Describe(taint) + ", expected a mapping with key; this taint is left out");
+      continue;
+    }
+    const auto key = ReadString(taint, path, "key", "this taint is left out", report);
+    if (key.value == kToBeDeleted) node->to_be_deleted = true;
+  }
+}
+
+}  // namespace
+
 std::optional<Node> DecodeNode(const json& object, const ObjectName& name, Reporter* report) {
   Node node;
   node.name = name;
@@ -17,6 +49,7 @@ std::optional<Node> DecodeNode(const json& object, const ObjectName& name, Repor
                     .value.value_or("");
   }
   const HarmlessFields harmless(report);
+  DecodeFarewell(object, &node, report);
   constexpr std::string_view kNoAddresses = "the node counts as one without addresses";
   const auto status = ReadObject(object, root, "status", kNoAddresses, report);
   if (!status.value) return node;

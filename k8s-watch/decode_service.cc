@@ -4,7 +4,6 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "absl/time/time.h"
 #include "k8s-watch/decode_kinds.h"
 #include "k8s-watch/quote.h"
 
@@ -14,26 +13,6 @@ namespace {
 using nlohmann::json;
 
 constexpr uint32_t kDefaultAffinityS = 10800;
-
-int64_t DecodeCreated(const json& metadata, const Path& path, Reporter* report) {
-  constexpr std::string_view kThen = "the object counts as one without it";
-  const auto text = ReadString(metadata, path, "creationTimestamp", kThen, report);
-  if (!text.value) return 0;
-  absl::Time time;
-  std::string error;
-  // ParseTime would also take "infinite-past" and spaces around.
-  const bool shape = text.value->size() >= 20 && text.value->size() <= 40 &&
-                     (*text.value)[4] == '-' && (*text.value)[10] == 'T' &&
-                     text.value->find(' ') == std::string::npos;
-  if (!shape || !absl::ParseTime(absl::RFC3339_full, *text.value, &time, &error)) {
-    report->Invalid(
-        Path(path, "creationTimestamp"),
-        absl::StrCat("is ", Quote(*text.value), ", expected a time like \"2026-01-31T12:00:00Z\"; ",
-                     std::string(kThen)));
-    return 0;
-  }
-  return absl::ToUnixSeconds(time);
-}
 
 // One of `values`; `fallback` where the field is absent, empty, or something else.
 std::string DecodeChoice(const json& object, const Path& parent, const char* key,
@@ -328,15 +307,18 @@ std::optional<Service> DecodeService(const json& object, const ObjectName& name,
     return std::nullopt;
   }
   const json& spec = **spec_field.value;
-  service.created_s = DecodeCreated(object["metadata"], metadata, report);
+  const auto created = ReadTime(object["metadata"], metadata, "creationTimestamp",
+                                "the object counts as one without it", report);
+  service.created_s = absl::ToUnixSeconds(created.value.value_or(absl::UnixEpoch()));
   if (labels.value) {
     // The watch of kube-proxy selects by these labels' absence: any value will do.
     service.headless = (**labels.value).contains("service.kubernetes.io/headless");
     service.other_proxy = (**labels.value).contains("service.kubernetes.io/service-proxy-name");
   }
-  service.external_name =
+  const std::string type =
       DecodeChoice(spec, path, "type", {"ClusterIP", "NodePort", "LoadBalancer", "ExternalName"},
-                   "ClusterIP", report) == "ExternalName";
+                   "ClusterIP", report);
+  service.external_name = type == "ExternalName";
   ClusterIpsDecoder(spec, path, report).Decode(&service);
   const auto ports = ReadList(spec, path, "ports", kThen, report);
   if (ports.bad) return std::nullopt;
@@ -352,6 +334,11 @@ std::optional<Service> DecodeService(const json& object, const ObjectName& name,
   service.external_policy = DecodePolicy(spec, path, "externalTrafficPolicy", report);
   DecodeExternalIps(spec, path, &service, report);
   DecodeLoadBalancer(object, root, &service, report);
+  const auto health_check = ReadPort(spec, path, "healthCheckNodePort", true,
+                                     "no port for health checks is opened", report);
+  if (type == "LoadBalancer" && service.external_policy == TrafficPolicy::kLocal) {
+    service.health_check_port = health_check.value.value_or(0);
+  }
   return service;
 }
 

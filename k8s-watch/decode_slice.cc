@@ -11,6 +11,7 @@ namespace {
 
 using nlohmann::json;
 
+constexpr const char* kTriggerTime = "endpoints.kubernetes.io/last-change-trigger-time";
 constexpr const char* kServiceName = "kubernetes.io/service-name";
 
 std::optional<EndpointPort> DecodePort(const json& value, const Path& path, Reporter* report) {
@@ -128,6 +129,17 @@ std::optional<Endpoint> DecodeEndpoint(const json& value, const Path& path, net:
   return endpoint;
 }
 
+// Only a metric wants to know.
+TriggerTime DecodeTrigger(const json& object, const Path& metadata, Reporter* report) {
+  constexpr std::string_view kThen = "the time that the change took is not measured";
+  const HarmlessFields harmless(report);
+  const auto annotations = ReadObject(object["metadata"], metadata, "annotations", kThen, report);
+  if (!annotations.value) return {};
+  const auto time =
+      ReadTime(**annotations.value, Path(metadata, "annotations"), kTriggerTime, kThen, report);
+  return {absl::ToUnixNanos(time.value.value_or(absl::UnixEpoch()))};
+}
+
 // False: not decodable.
 bool DecodeLists(const json& object, const Path& root, EndpointSlice* slice, Reporter* report) {
   constexpr std::string_view kThen = "this object is left out";
@@ -199,6 +211,7 @@ SliceResult DecodeSlice(const json& object, const ObjectName& name, Reporter* re
   slice.name = name;
   slice.service = result.service.name;
   slice.family = *type.value == "IPv4" ? net::Family::kIpv4 : net::Family::kIpv6;
+  slice.trigger = DecodeTrigger(object, metadata, report);
   if (DecodeLists(object, root, &slice, report)) result.slice = std::move(slice);
   return result;
 }

@@ -149,6 +149,26 @@ Field<const json*> ReadList(const json& object, const Path& parent, const char* 
   return ReadTyped(object, parent, key, json::value_t::array, "a list", then, report);
 }
 
+Field<absl::Time> ReadTime(const json& object, const Path& parent, const char* key,
+                           std::string_view then, Reporter* report) {
+  const auto text = ReadString(object, parent, key, then, report);
+  if (!text.value) return {std::nullopt, text.bad};
+  absl::Time time;
+  std::string error;
+  // ParseTime would also take "infinite-past" and spaces around.
+  const bool shape = text.value->size() >= 20 && text.value->size() <= 40 &&
+                     (*text.value)[4] == '-' && (*text.value)[10] == 'T' &&
+                     text.value->find(' ') == std::string::npos;
+  if (shape && absl::ParseTime(absl::RFC3339_full, *text.value, &time, &error)) {
+    return {time, false};
+  }
+  report->Invalid(
+      Path(parent, key),
+      absl::StrCat("is ", Quote(*text.value), ", expected a time like \"2026-01-31T12:00:00Z\"; ",
+                   std::string(then)));
+  return {std::nullopt, true};
+}
+
 Field<net::Protocol> ReadProtocol(const json& object, const Path& parent, std::string_view then,
                                   Reporter* report) {
   const json* value = Member(object, "protocol");

@@ -12,6 +12,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/time/time.h"
 #include "userspace/net/address.h"
 #include "userspace/status/problem.h"
 
@@ -108,6 +109,9 @@ Field<const nlohmann::json*> ReadObject(const nlohmann::json& object, const Path
                                         const char* key, std::string_view then, Reporter* report);
 Field<const nlohmann::json*> ReadList(const nlohmann::json& object, const Path& parent,
                                       const char* key, std::string_view then, Reporter* report);
+// A time as the API writes it: RFC 3339, with a fraction of a second or without.
+Field<absl::Time> ReadTime(const nlohmann::json& object, const Path& parent, const char* key,
+                           std::string_view then, Reporter* report);
 // TCP when absent or empty.
 Field<net::Protocol> ReadProtocol(const nlohmann::json& object, const Path& parent,
                                   std::string_view then, Reporter* report);

@@ -80,13 +80,21 @@ class Reflector::Reply final : public ResponseReader {
   absl::Status OnHead(const ResponseHead& head) override {
     head_ = head;
     span_began_ = owner_->options_.now();
+    Counts& counts = owner_->counts_;
+    if (head.status > 0 && static_cast<size_t>(head.status) < counts.answers.size()) {
+      ++counts.answers[static_cast<size_t>(head.status)];
+    }
+    counts.head_ns += static_cast<uint64_t>((span_began_ - began_) / std::chrono::nanoseconds(1));
     if (head.status != 200) return absl::OkStatus();
     ok_ = true;
+    counts.connected = true;
     owner_->unauthorized_ = 0;
     if (owner_->state_ != State::kList) ++owner_->counts_.watches;
     return absl::OkStatus();
   }
   absl::Status OnData(std::string_view bytes) override {
+    owner_->data_at_ = owner_->options_.now();
+    owner_->counts_.bytes += bytes.size();
     if (!ok_) {
       body_.append(bytes.substr(0, kMaxErrorBody - std::min(kMaxErrorBody, body_.size())));
       return CheckTime();
@@ -176,7 +184,12 @@ Reflector::Reflector(Resource resource, Options options, Transport* transport, E
       options_(std::move(options)),
       transport_(transport),
       sink_(sink),
-      index_(resource_.kind, [sink](ObjectChange change) { sink->OnChange(std::move(change)); }),
+      index_(resource_.kind,
+             [this](ObjectChange change) {
+               change.read_at = data_at_;
+               sink_->OnChange(std::move(change));
+             }),
+      counts_(options_.counts == nullptr ? own_counts_ : *options_.counts),
       state_(options_.streaming_list ? State::kStreamingList : State::kList),
       streaming_(options_.streaming_list) {}
 
@@ -221,6 +234,8 @@ Reflector::Duration Reflector::Step() {
   Reply reply(this);
   reply.result = transport_->Get(target, &reply);
   if (absl::IsCancelled(reply.result)) return Duration(0);
+  if (reply.head().status == 0) ++counts_.unanswered;
+  if (!reply.ok() || !reply.result.ok()) counts_.connected = false;
   const Duration wait = !reply.ok() && reply.result.ok() ? OnHttpError(reply)
                         : state_ == State::kList         ? AfterList(reply)
                                                          : AfterWatch(reply);

@@ -7,6 +7,8 @@
 #ifndef WAGGLE_K8S_WATCH_REFLECTOR_H_
 #define WAGGLE_K8S_WATCH_REFLECTOR_H_
 
+#include <array>
+#include <atomic>
 #include <chrono>
 #include <functional>
 #include <optional>
@@ -40,18 +42,27 @@ class Reflector {
   using Duration = std::chrono::milliseconds;
   using Time = std::chrono::steady_clock::time_point;
 
+  // For docs and metrics; of one reflector. Written by the thread that steps it, read by any.
+  struct Counts {
+    using Count = std::atomic<uint64_t>;
+    Count lists = 0;       // that came to their end
+    Count watches = 0;     // that were answered
+    Count events = 0;      // of watches, bookmarks included
+    Count failures = 0;    // requests that were not answered as they should be
+    Count bytes = 0;       // of answers
+    Count unanswered = 0;  // requests without an HTTP status
+    Count head_ns = 0;     // from requests to the first byte of their answers, summed
+    std::array<Count, 600> answers = {};  // by HTTP status
+    std::atomic<bool> connected = false;  // the last request was answered as it should be
+  };
+
   struct Options {
     // Ask for the list as the beginning of a watch (sendInitialEvents), where the server has it.
     bool streaming_list = true;
     std::function<Time()> now = [] { return std::chrono::steady_clock::now(); };
     std::function<double()> random = [] { return 0.5; };  // in [0, 1)
-  };
-  // For docs and metrics.
-  struct Counts {
-    uint64_t lists = 0;     // that came to their end
-    uint64_t watches = 0;   // that were answered
-    uint64_t events = 0;    // of watches, bookmarks included
-    uint64_t failures = 0;  // requests that were not answered as they should be
+    // Where to count, for who outlives the reflector; null: its own.
+    Counts* counts = nullptr;
   };
 
   // A request that gets no head for so long has failed.
@@ -109,7 +120,9 @@ class Reflector {
   EventSink* const sink_;
   ObjectIndex index_;
   Backoff backoff_;
-  Counts counts_;
+  Counts own_counts_;
+  Counts& counts_;
+  Time data_at_;  // the bytes that are being decoded came then
 
   State state_;
   bool streaming_;

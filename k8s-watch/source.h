@@ -3,6 +3,7 @@
 #ifndef WAGGLE_K8S_WATCH_SOURCE_H_
 #define WAGGLE_K8S_WATCH_SOURCE_H_
 
+#include <chrono>
 #include <compare>
 #include <cstdint>
 #include <memory>
@@ -49,6 +50,8 @@ struct Unreadable {
 struct ObjectChange {
   ObjectKey key;
   std::variant<Object, Deleted, Unreadable> state;
+  // When the last byte of it had come; the epoch where a source does not know.
+  std::chrono::steady_clock::time_point read_at = {};
 };
 
 // Receives what a source finds. Called on the source's threads, one at a time; must not block

@@ -50,6 +50,8 @@ struct Service {
   uint32_t affinity_s = 0;  // sessionAffinity: ClientIP with its timeout; 0: none
   std::vector<net::Address> external_ips;
   std::vector<net::Address> load_balancer_ips;  // status ingress, ipMode VIP or unset
+  // healthCheckNodePort where it counts: type LoadBalancer, externalTrafficPolicy Local. 0: none
+  uint16_t health_check_port = 0;
 
   friend bool operator==(const Service&, const Service&) = default;
 };
@@ -76,6 +78,14 @@ struct EndpointPort {
   friend bool operator==(const EndpointPort&, const EndpointPort&) = default;
 };
 
+// When the change happened that a slice was last written for. Not part of its content: any two
+// are equal.
+struct TriggerTime {
+  int64_t unix_ns = 0;  // 0: not known
+
+  friend bool operator==(const TriggerTime&, const TriggerTime&) { return true; }
+};
+
 // discovery.k8s.io/v1 EndpointSlice of addressType IPv4 or IPv6.
 struct EndpointSlice {
   ObjectName name;
@@ -83,6 +93,7 @@ struct EndpointSlice {
   net::Family family = net::Family::kIpv4;
   std::vector<EndpointPort> ports;
   std::vector<Endpoint> endpoints;
+  TriggerTime trigger;  // annotation endpoints.kubernetes.io/last-change-trigger-time
 
   friend bool operator==(const EndpointSlice&, const EndpointSlice&) = default;
 };
@@ -93,6 +104,8 @@ struct Node {
   std::string zone;                        // label topology.kubernetes.io/zone; empty when absent
   std::vector<net::Address> internal_ips;  // status.addresses of type InternalIP, in order
   std::vector<net::Address> external_ips;
+  bool deleting = false;       // metadata.deletionTimestamp is set
+  bool to_be_deleted = false;  // taint ToBeDeletedByClusterAutoscaler, of any value and effect
 
   friend bool operator==(const Node&, const Node&) = default;
 };

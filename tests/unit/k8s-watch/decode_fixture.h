@@ -36,6 +36,9 @@ inline std::string Show(const Service& service) {
   if (!service.load_balancer_ips.empty()) {
     absl::StrAppend(&text, " lb=", Join(service.load_balancer_ips));
   }
+  if (service.health_check_port != 0) {
+    absl::StrAppend(&text, " health=", service.health_check_port);
+  }
   if (service.created_s != 0) absl::StrAppend(&text, " created=", service.created_s);
   return text;
 }
@@ -55,12 +58,14 @@ inline std::string Show(const EndpointSlice& slice) {
                     endpoint.nodes.empty() ? "" : " nodes " + absl::StrJoin(endpoint.nodes, ","),
                     ")");
   }
+  if (slice.trigger.unix_ns != 0) absl::StrAppend(&text, " trigger=", slice.trigger.unix_ns);
   return text;
 }
 
 inline std::string Show(const Node& node) {
   return absl::StrCat("zone=", node.zone, " internal=", Join(node.internal_ips),
-                      " external=", Join(node.external_ips));
+                      " external=", Join(node.external_ips), node.deleting ? " deleting" : "",
+                      node.to_be_deleted ? " to_be_deleted" : "");
 }
 
 // The objects, one a line; "unreadable" with the Service it belongs to.

@@ -266,6 +266,31 @@ INSTANTIATE_TEST_SUITE_P(
                         "LoadBalancer, ExternalName; ClusterIP is used")}},
         DecodeCase{
             "unknown_fields", Fields("trafficDistribution: PreferClose, x: {y: [z]}"), Good(), {}},
+        DecodeCase{"health_check_port",
+                   Fields("type: LoadBalancer, externalTrafficPolicy: Local, "
+                          "healthCheckNodePort: 31000"),
+                   Good(" external_local health=31000"),
+                   {}},
+        DecodeCase{"health_check_port_of_policy_cluster",
+                   Fields("type: LoadBalancer, healthCheckNodePort: 31000"),
+                   Good(),
+                   {}},
+        DecodeCase{"health_check_port_of_another_type",
+                   Fields("type: NodePort, externalTrafficPolicy: Local, "
+                          "healthCheckNodePort: 31000"),
+                   Good(" external_local"),
+                   {}},
+        DecodeCase{"health_check_port_zero",
+                   Fields("type: LoadBalancer, externalTrafficPolicy: Local, "
+                          "healthCheckNodePort: 0"),
+                   Good(" external_local"),
+                   {}},
+        DecodeCase{"health_check_port_bad",
+                   Fields("type: LoadBalancer, externalTrafficPolicy: Local, "
+                          "healthCheckNodePort: 70000"),
+                   Good(" external_local"),
+                   {Msg("spec.healthCheckNodePort",
+                        "is 70000" + kNumber + "; no port for health checks is opened")}},
         DecodeCase{"created",
                    "apiVersion: v1\nkind: Service\nmetadata: {name: web, creationTimestamp: "
                    "2026-01-31T12:00:00Z}\n"

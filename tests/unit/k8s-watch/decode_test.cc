@@ -305,6 +305,81 @@ INSTANTIATE_TEST_SUITE_P(
                     "type and address; this address is left out"}}),
     CaseName);
 
+// What no traffic depends on, and which never makes an object fail.
+std::string Trigger(const std::string& time) {
+  return "apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: {name: web-1, labels: "
+         "{kubernetes.io/service-name: web}, annotations: "
+         "{endpoints.kubernetes.io/last-change-trigger-time: " +
+         time + "}}\naddressType: IPv4\nports: [{port: 1}]\nendpoints: [{addresses: [10.0.0.1]}]";
+}
+std::string Taints(const std::string& spec, const std::string& metadata = "name: m") {
+  return "apiVersion: v1\nkind: Node\nmetadata: {" + metadata + "}\nspec: {" + spec + "}";
+}
+constexpr char kBareNode[] = "Node /m: zone= internal= external=";
+const std::string kGoodSlice =
+    "EndpointSlice default/web-1: IPv4 of web ports=:1/TCP; 10.0.0.1(rs-)";
+
+INSTANTIATE_TEST_SUITE_P(
+    HealthAndMetrics, Decode,
+    testing::Values(
+        DecodeCase{"trigger",
+                   Trigger("'2026-01-31T12:00:00.25Z'"),
+                   kGoodSlice + " trigger=1769860800250000000",
+                   {}},
+        DecodeCase{"trigger_with_offset",
+                   Trigger("'2026-01-31T13:00:00+01:00'"),
+                   kGoodSlice + " trigger=1769860800000000000",
+                   {}},
+        DecodeCase{"trigger_no_time",
+                   Trigger("yesterday"),
+                   kGoodSlice,
+                   {"EndpointSlice default/web-1 (m.yaml): "
+                    "metadata.annotations.endpoints.kubernetes.io/last-change-trigger-time: "
+                    "invalid: is \"yesterday\", expected a time like \"2026-01-31T12:00:00Z\"; "
+                    "the time that the change took is not measured"}},
+        DecodeCase{"trigger_no_text",
+                   Trigger("5"),
+                   kGoodSlice,
+                   {"EndpointSlice default/web-1 (m.yaml): "
+                    "metadata.annotations.endpoints.kubernetes.io/last-change-trigger-time: "
+                    "invalid: is 5, expected a string; the time that the change took is not "
+                    "measured"}},
+        DecodeCase{"deleting",
+                   Taints("", "name: m, deletionTimestamp: '2026-01-31T12:00:00Z'"),
+                   std::string(kBareNode) + " deleting",
+                   {}},
+        DecodeCase{"not_deleting", Taints("", "name: m, deletionTimestamp: null"), kBareNode, {}},
+        DecodeCase{"taint_of_any_effect",
+                   Taints("taints: [{key: x, effect: NoExecute}, {key: "
+                          "ToBeDeletedByClusterAutoscaler, value: '17', effect: NoSchedule}]"),
+                   std::string(kBareNode) + " to_be_deleted",
+                   {}},
+        DecodeCase{"other_taints",
+                   Taints("taints: [{key: x}, {value: "
+                          "ToBeDeletedByClusterAutoscaler}]"),
+                   kBareNode,
+                   {}},
+        DecodeCase{"bad_taints",
+                   Taints("taints: [7, {key: 8}, {key: ToBeDeletedByClusterAutoscaler}]"),
+                   std::string(kBareNode) + " to_be_deleted",
+                   {"Node m (m.yaml): spec.taints[0]: invalid: is 7, expected a mapping with key; "
+                    "this taint is left out",
+                    "Node m (m.yaml): spec.taints[1].key: invalid: is 8, expected a string; this "
+                    "taint is left out"}},
+        DecodeCase{"taints_no_list",
+                   Taints("taints: x"),
+                   kBareNode,
+                   {"Node m (m.yaml): spec.taints: invalid: is the string \"x\", expected a list; "
+                    "the node counts as one without taints"}}),
+    CaseName);
+
+TEST(Slices, TheTriggerIsNoPartOfTheContent) {
+  const auto objects = [](const char* time) { return Parse(Trigger(time)).objects; };
+  const auto first = objects("'2026-01-31T12:00:00Z'");
+  const auto second = objects("'2026-01-31T12:00:01Z'");
+  EXPECT_TRUE(SameContent(*first.at(0).object, *second.at(0).object));
+}
+
 TEST(Lists, AsKubectlPrintsThem) {
   const ManifestContent content = Parse(R"(apiVersion: v1
 items:

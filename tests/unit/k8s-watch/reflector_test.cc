@@ -96,6 +96,7 @@ class Log final : public EventSink {
       state = std::to_string(service->ports.empty() ? 0 : service->ports[0].port);
     }
     lines.push_back(change.key.name.name + " " + state);
+    read_at.push_back(change.read_at);
   }
   void OnSynced(bool complete) override { lines.push_back(complete ? "synced" : "synced in part"); }
   void OnProblems(std::vector<Problem> all) override {
@@ -108,6 +109,7 @@ class Log final : public EventSink {
 
   std::vector<std::string> lines;
   std::vector<std::string> problems;
+  std::vector<Reflector::Time> read_at;  // of changes
 };
 
 std::string Svc(const std::string& name, int port, const std::string& version = "5") {
@@ -518,6 +520,48 @@ TEST(Resource, SelectsAsKubeProxyDoes) {
             "labelSelector=%21service.kubernetes.io%2Fheadless%2C%21service.kubernetes.io%2F"
             "service-proxy-name");
   EXPECT_EQ(Resource::OneNode("n1.example").query, "fieldSelector=metadata.name%3Dn1.example");
+}
+
+TEST(Reflector, CountsAndStampsWhatCame) {
+  FakeTransport transport;
+  const std::string late = Event("MODIFIED", Svc("a", 3, "11"));
+  Answer watch = Body("");
+  // The event's last byte comes 7 seconds after its first.
+  watch.pieces = {{seconds(1), late.substr(0, 20)}, {seconds(7), late.substr(20)}};
+  watch.end_after = seconds(60);
+  transport.answers = {Unreachable(), Http(503, "busy"), Http(401, ""), kList,
+                       watch,         Http(403, "")};
+  Log log;
+  Reflector::Counts counts;
+  Reflector::Options options;
+  options.streaming_list = false;
+  options.now = [&] { return transport.now; };
+  options.counts = &counts;
+  Reflector reflector(Resource::Services(), options, &transport, &log);
+  const Reflector::Time start = transport.now;
+  for (int i = 0; i < 3; ++i) {
+    reflector.Step();
+    EXPECT_FALSE(counts.connected) << i;
+  }
+  reflector.Step();
+  EXPECT_TRUE(counts.connected);
+  reflector.Step();
+  EXPECT_TRUE(counts.connected);
+  reflector.Step();
+  EXPECT_FALSE(counts.connected);
+  EXPECT_EQ(counts.unanswered, 1u);
+  EXPECT_EQ(counts.answers[503], 1u);
+  EXPECT_EQ(counts.answers[401], 1u);
+  EXPECT_EQ(counts.answers[403], 1u);
+  EXPECT_EQ(counts.answers[200], 2u);
+  EXPECT_EQ(counts.lists, 1u);
+  EXPECT_EQ(counts.watches, 1u);
+  EXPECT_EQ(counts.events, 1u);
+  EXPECT_EQ(counts.failures, 4u);
+  EXPECT_GT(counts.bytes, late.size());
+  ASSERT_EQ(log.read_at.size(), 3u);
+  EXPECT_EQ(log.read_at[0], start);
+  EXPECT_EQ(log.read_at[2], start + seconds(8));
 }
 
 }  // namespace
