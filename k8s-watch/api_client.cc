@@ -5,6 +5,7 @@
 #include <array>
 #include <chrono>
 #include <cstring>
+#include <functional>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -14,6 +15,8 @@ namespace waggle::k8s {
 namespace {
 
 constexpr std::chrono::seconds kConnectTime{15};
+// Whoever is let in, and others, may ask for it, and it costs nothing.
+constexpr char kVersion[] = "/version";
 constexpr std::chrono::seconds kWaitEvery{1};
 // The most that may come before the body, or between two pieces of it: httplib reads lines
 // of any length.
@@ -22,8 +25,13 @@ constexpr size_t kMaxOverhead = size_t{64} << 10;
 // What httplib reads from and writes to. Keeps the first error.
 class ConnectionStream final : public httplib::Stream {
  public:
-  ConnectionStream(Connection* connection, ResponseReader* reader, absl::Status* status)
-      : connection_(connection), reader_(reader), status_(status) {}
+  // `on_wait` as ResponseReader::OnWait(); `on_bytes`: some have come.
+  ConnectionStream(Connection* connection, std::function<absl::Status()> on_wait,
+                   std::function<void()> on_bytes, absl::Status* status)
+      : connection_(connection),
+        on_wait_(std::move(on_wait)),
+        on_bytes_(std::move(on_bytes)),
+        status_(status) {}
 
   bool is_readable() const override { return true; }
   bool is_writable() const override { return true; }
@@ -32,13 +40,14 @@ class ConnectionStream final : public httplib::Stream {
       if (!status_->ok()) return -1;
       const auto wait = [this] {
         last_wait_ = std::chrono::steady_clock::now();
-        return reader_->OnWait();
+        return on_wait_();
       };
       auto got = connection_->Read(buffer_.data(), buffer_.size(), wait);
       if (!got.ok()) {
         *status_ = got.status();
         return -1;
       }
+      if (*got > 0) on_bytes_();
       // A trickle of bytes is no reason not to look at the time.
       if (std::chrono::steady_clock::now() - last_wait_ >= kWaitEvery) {
         if (*status_ = wait(); !status_->ok()) return -1;
@@ -74,7 +83,8 @@ class ConnectionStream final : public httplib::Stream {
 
  private:
   Connection* const connection_;
-  ResponseReader* const reader_;
+  const std::function<absl::Status()> on_wait_;
+  const std::function<void()> on_bytes_;
   absl::Status* const status_;
   // As much as one TLS record brings.
   std::array<char, size_t{16} << 10> buffer_;
@@ -84,12 +94,34 @@ class ConnectionStream final : public httplib::Stream {
   std::chrono::steady_clock::time_point last_wait_ = std::chrono::steady_clock::now();
 };
 
+// Whether there is an answer at all, of whatever status.
+class AnyAnswer final : public ResponseReader {
+ public:
+  explicit AnyAnswer(Deadline deadline) : deadline_(deadline) {}
+
+  absl::Status OnHead(const ResponseHead&) override {
+    came_ = true;
+    return absl::AbortedError("the rest does not matter");
+  }
+  absl::Status OnData(std::string_view) override { return absl::OkStatus(); }
+  absl::Status OnWait() override {
+    if (std::chrono::steady_clock::now() < deadline_) return absl::OkStatus();
+    return absl::DeadlineExceededError("no answer from there");
+  }
+  bool came() const { return came_; }
+
+ private:
+  const Deadline deadline_;
+  bool came_ = false;
+};
+
 }  // namespace
 
 class ApiClient::Http final : public httplib::ClientImpl {
  public:
-  Http(ApiClient* owner, const ApiEndpoint& endpoint)
-      : ClientImpl(endpoint.host, endpoint.port), owner_(*owner), endpoint_(endpoint) {
+  // `asks`: it is only to find out whether the server lives.
+  Http(ApiClient* owner, const ApiEndpoint& endpoint, bool asks = false)
+      : ClientImpl(endpoint.host, endpoint.port), owner_(*owner), endpoint_(endpoint), asks_(asks) {
     set_keep_alive(true);
     set_follow_location(false);
     set_decompress(false);
@@ -99,8 +131,9 @@ class ApiClient::Http final : public httplib::ClientImpl {
 
   absl::Status Get(const std::string& target, const std::string& token, ResponseReader* reader) {
     reader_ = reader;
+    token_ = token;
     status_ = absl::OkStatus();
-    bool head_came = false;
+    head_came_ = false;
     httplib::Request request;
     request.method = "GET";
     request.path = endpoint_.prefix + target;
@@ -111,7 +144,7 @@ class ApiClient::Http final : public httplib::ClientImpl {
     request.set_header("User-Agent", owner_.options_.user_agent);
     if (!token.empty()) request.set_header("Authorization", "Bearer " + token);
     request.response_handler = [&](const httplib::Response& response) {
-      head_came = true;
+      head_came_ = true;
       refused_ = response.status == 401;
       if (stream_ != nullptr) stream_->BodyCame();
       return Take(reader_->OnHead({response.status, response.get_header_value("Retry-After")}));
@@ -125,15 +158,15 @@ class ApiClient::Http final : public httplib::ClientImpl {
     httplib::Error error = httplib::Error::Success;
     if (send(request, response, error)) {
       // Without a body the handler is not asked.
-      if (!head_came) Take(reader_->OnHead({response.status, ""}));
+      if (!head_came_) Take(reader_->OnHead({response.status, ""}));
       return status_;
     }
     if (status_.ok()) {
-      status_ = absl::UnavailableError(head_came ? "the answer was cut short, or is no HTTP"
-                                                 : "no HTTP answer: the connection was closed");
+      status_ = absl::UnavailableError(head_came_ ? "the answer was cut short, or is no HTTP"
+                                                  : "no HTTP answer: the connection was closed");
     }
     // The server may close a connection that rests just when it is used again.
-    if (reused && !head_came && absl::IsUnavailable(status_)) return Get(target, token, reader);
+    if (reused && !head_came_ && absl::IsUnavailable(status_)) return Get(target, token, reader);
     return status_;
   }
 
@@ -144,6 +177,25 @@ class ApiClient::Http final : public httplib::ClientImpl {
   bool Take(absl::Status status) {
     if (status_.ok()) status_ = std::move(status);
     return status_.ok();
+  }
+
+  absl::Status OnWait() {
+    if (auto over = reader_->OnWait(); !over.ok()) return over;
+    Liveness* const liveness = owner_.options_.liveness.get();
+    if (!head_came_ || asks_ || liveness == nullptr) return absl::OkStatus();
+    const absl::Status lives = liveness->Check(owner_.current_, [this] { return Ask(); });
+    if (!absl::IsUnavailable(lives)) return lives;
+    return absl::UnavailableError(
+        absl::StrCat("nothing is heard, and another connection finds: ", lives.message()));
+  }
+  // By a connection of its own. OK: the server answers, or we cannot ask.
+  absl::Status Ask() {
+    Http http(&owner_, endpoint_, true);
+    AnyAnswer answer(std::chrono::steady_clock::now() + owner_.options_.ask_time);
+    const absl::Status status = http.Get(kVersion, token_, &answer);
+    if (answer.came() || absl::IsFailedPrecondition(status)) return absl::OkStatus();
+    if (absl::IsCancelled(status)) return status;
+    return absl::UnavailableError(std::string(status.message()));
   }
 
   bool create_and_connect_socket(Socket& socket, httplib::Error& error) override {
@@ -157,9 +209,9 @@ class ApiClient::Http final : public httplib::ClientImpl {
       tls = *std::move(made);
     }
     const std::string& name = owner_.config_.tls_server_name;
-    auto connection =
-        Connection::Open(endpoint_, tls.get(), name.empty() ? endpoint_.host : name,
-                         owner_.stop_fd_, std::chrono::steady_clock::now() + kConnectTime);
+    auto connection = Connection::Open(
+        endpoint_, tls.get(), name.empty() ? endpoint_.host : name, owner_.stop_fd_,
+        std::chrono::steady_clock::now() + (asks_ ? owner_.options_.ask_time : kConnectTime));
     if (!connection.ok()) {
       const bool advise = !owner_.reached_ && !owner_.options_.advice.empty();
       if (!absl::IsUnavailable(connection.status()) || !advise) {
@@ -178,7 +230,11 @@ class ApiClient::Http final : public httplib::ClientImpl {
   void shutdown_ssl(Socket&, bool gracefully) override { Drop(gracefully && status_.ok()); }
   bool process_socket(const Socket&,
                       std::function<bool(httplib::Stream& stream)> callback) override {
-    ConnectionStream stream(connection_.get(), reader_, &status_);
+    const auto heard = [this] {
+      if (owner_.options_.liveness) owner_.options_.liveness->Heard(owner_.current_);
+    };
+    ConnectionStream stream(
+        connection_.get(), [this] { return OnWait(); }, heard, &status_);
     stream_ = &stream;
     const bool done = callback(stream);
     stream_ = nullptr;
@@ -193,9 +249,12 @@ class ApiClient::Http final : public httplib::ClientImpl {
 
   ApiClient& owner_;
   const ApiEndpoint endpoint_;
+  const bool asks_;
   std::unique_ptr<Connection> connection_;
   // Of the request that is being made.
   ResponseReader* reader_ = nullptr;
+  std::string token_;
+  bool head_came_ = false;
   ConnectionStream* stream_ = nullptr;
   bool refused_ = false;
   absl::Status status_;

@@ -8,11 +8,13 @@
 #ifndef WAGGLE_K8S_WATCH_API_CLIENT_H_
 #define WAGGLE_K8S_WATCH_API_CLIENT_H_
 
+#include <chrono>
 #include <memory>
 #include <string>
 
 #include "absl/status/status.h"
 #include "k8s-watch/client_config.h"
+#include "k8s-watch/liveness.h"
 #include "k8s-watch/transport.h"
 
 namespace waggle::k8s {
@@ -25,6 +27,10 @@ class ApiClient final : public Transport {
     size_t first_endpoint = 0;
     // Added to the text as long as there has been no connection to any endpoint: what to do.
     std::string advice;
+    // Shared by all who ask the same endpoints. While a body does not go on, it says whether the
+    // server still lives; without it that is TCP's business alone.
+    std::shared_ptr<Liveness> liveness;
+    std::chrono::milliseconds ask_time{10'000};
   };
 
   // Ends what it is doing as soon as `stop_fd` is readable, which must outlive it. The thread

@@ -123,6 +123,7 @@ class ApiSource::Workers {
     // Each node begins with another apiserver, and always with the same.
     client_options.first_endpoint = std::hash<std::string>()(options.node_name);
     if (source_.config_.service_address) client_options.advice = options.service_address_advice;
+    client_options.liveness = liveness_;
     ApiClient client(source_.config_, client_options, source_.surroundings_, stop_fd_.get());
 
     OneOf sink(&joint_, watch);
@@ -146,6 +147,9 @@ class ApiSource::Workers {
 
   ApiSource& source_;
   Joint joint_;
+  // Of all watches: what one hears spares the others a question.
+  const std::shared_ptr<Liveness> liveness_ =
+      std::make_shared<Liveness>(source_.config_.endpoints.size());
   const os::UniqueFd stop_fd_;
   std::vector<std::thread> threads_;
 };

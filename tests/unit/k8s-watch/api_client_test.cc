@@ -441,6 +441,46 @@ TEST_F(ApiClientTest, OverIpv6) {
   }
 }
 
+// While a body does not go on, the server is asked by the way whether it lives.
+TEST_F(ApiClientTest, AsksASilentServerWhetherItLives) {
+  std::atomic<bool> lives = true;
+  std::atomic<int> asked = 0;
+  ServeTls([&](Exchange& exchange) {
+    if (absl::StartsWith(exchange.target, "/x")) {
+      exchange.Head(200);
+      exchange.Chunk("a");
+      exchange.Hang();
+    } else {
+      EXPECT_EQ(exchange.target, "/version");
+      EXPECT_TRUE(absl::StrContains(exchange.head, "Authorization: Bearer secret"))
+          << exchange.head;
+      ++asked;
+      if (!lives) exchange.Hang();
+      exchange.Answer(401, "any answer is one");
+    }
+  });
+  config_.token = {"secret", "", "token"};
+  ApiClient::Options options;
+  options.liveness = std::make_shared<Liveness>(1, std::chrono::milliseconds(500));
+  options.ask_time = std::chrono::milliseconds(500);
+  client_ = std::make_unique<ApiClient>(config_, options, RealSurroundings(), stop_fd_.get());
+  Recorder recorder;
+  recorder.max_waits = 3;
+  absl::Status status = Get(&recorder);
+  EXPECT_TRUE(absl::IsDeadlineExceeded(status)) << status;  // the reader's
+  EXPECT_GE(asked, 1);
+
+  lives = false;
+  Recorder second;
+  const auto before = steady_clock::now();
+  status = Get(&second);
+  EXPECT_TRUE(absl::IsUnavailable(status)) << status;
+  EXPECT_EQ(status.message(),
+            "nothing is heard, and another connection finds: no answer from there");
+  EXPECT_EQ(second.body, "a");
+  EXPECT_LT(steady_clock::now() - before, std::chrono::seconds(8));
+}
+
 // Where a server leaves a client waiting.
 struct StopCase {
   const char* name;
