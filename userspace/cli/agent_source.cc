@@ -19,36 +19,6 @@
 
 namespace waggle::cli {
 
-void AddSourceOptions(CLI::App& command, SourceFlags& flags) {
-  CLI::Option* manifests =
-      command
-          .add_option("--manifests", flags.manifests,
-                      "Folder (watched), file (watched) or - of Services, EndpointSlices and "
-                      "Nodes, in place of an apiserver")
-          ->type_name("PATH");
-  CLI::Option* kubeconfig =
-      command
-          .add_option("--kubeconfig", flags.client.kubeconfig,
-                      "How to reach the apiserver (default: as a pod of the cluster)")
-          ->type_name("FILE[:FILE…]");
-  CLI::Option* master = command
-                            .add_option("--master", flags.client.master,
-                                        "The apiserver, in place of the one in the kubeconfig")
-                            ->type_name("URL");
-  CLI::Option* apiserver =
-      command
-          .add_option("--apiserver", flags.client.apiservers,
-                      "An apiserver, by an address that needs no Service; repeat it for others to "
-                      "fail over to")
-          ->type_name("URL")
-          ->allow_extra_args(false);
-  for (CLI::Option* each : {kubeconfig, master, apiserver})
-    manifests->excludes(each);
-  command.add_option("--apiserver-list", flags.list)
-      ->check(CLI::IsMember({"auto", "pages"}))
-      ->group("");
-}
-
 absl::StatusOr<std::string> HostNodeName() {
   std::array<char, 256> name{};
   if (gethostname(name.data(), name.size() - 1) != 0) return os::ErrnoStatus(errno, "gethostname");
@@ -80,21 +50,20 @@ bool IsForwarded(const std::vector<ResolvedService>& services, const k8s::ApiEnd
   return false;
 }
 
-absl::StatusOr<std::unique_ptr<k8s::Source>> MakeSource(const SourceFlags& flags,
-                                                        const std::string& node_name,
-                                                        const std::string& pin_path, bool sockets) {
-  if (!flags.manifests.empty()) return std::make_unique<k8s::ManifestSource>(flags.manifests);
-  auto config = k8s::ResolveClientConfig(flags.client, k8s::RealSurroundings());
-  if (!config.ok()) return config.status();
+absl::StatusOr<std::unique_ptr<k8s::Source>> MakeSource(const config::AgentConfig& config,
+                                                        bool streaming) {
+  if (!config.manifests.empty()) return std::make_unique<k8s::ManifestSource>(config.manifests);
+  auto client = k8s::ResolveClientConfig(config.client, k8s::RealSurroundings());
+  if (!client.ok()) return client.status();
   k8s::ApiSourceOptions options;
-  options.node_name = node_name;
+  options.node_name = config.node_name;
   options.user_agent = "waggle/" WAGGLE_VERSION;
-  options.streaming_list = flags.list == "auto";
-  if (config->service_address) {
+  options.streaming_list = streaming;
+  if (client->service_address) {
     // What an earlier agent left in the kernel goes on working, for this one too.
-    const auto view = maps::ReadPins(pin_path);
-    const bool works =
-        sockets && view.ok() && IsForwarded(view->services, config->endpoints.front());
+    const auto view = maps::ReadPins(config.datapath.pin_path);
+    const bool works = config.datapath.socket_lb != loader::SocketLb::kOff && view.ok() &&
+                       IsForwarded(view->services, client->endpoints.front());
     if (!works) {
       options.service_address_advice =
           "this is the cluster address of the Service kubernetes, which needs a service proxy, and "
@@ -102,7 +71,7 @@ absl::StatusOr<std::unique_ptr<k8s::Source>> MakeSource(const SourceFlags& flags
           "--apiserver https://ADDRESS:6443 (repeatable), or give a --kubeconfig";
     }
   }
-  return std::make_unique<k8s::ApiSource>(*std::move(config), std::move(options));
+  return std::make_unique<k8s::ApiSource>(*std::move(client), std::move(options));
 }
 
 }  // namespace waggle::cli

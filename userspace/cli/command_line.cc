@@ -43,6 +43,22 @@ std::string UsageText(const CLI::App& app, const CLI::ParseError& error) {
   return text + "; see `" + PathOf(command) + " --help`";
 }
 
+// "--name=" gives an empty value; the parser would take the word behind it. In reverse, as it
+// wants them.
+std::vector<std::string> WordsOf(int argc, const char* const* argv) {
+  std::vector<std::string> words;
+  for (int i = argc - 1; i > 0; --i) {
+    const std::string word = argv[i];
+    if (word.size() > 3 && word.starts_with("--") && word.find('=') == word.size() - 1) {
+      words.emplace_back();
+      words.push_back(word.substr(0, word.size() - 1));
+    } else {
+      words.push_back(word);
+    }
+  }
+  return words;
+}
+
 }  // namespace
 
 int RunCommandLine(int argc, const char* const* argv) {
@@ -69,7 +85,7 @@ int RunCommandLine(int argc, const char* const* argv) {
   AddVersionCommand(app, &exit_code);
   AddCompletionCommand(app, &exit_code);
   try {
-    app.parse(argc, argv);
+    app.parse(WordsOf(argc, argv));
   } catch (const CLI::CallForHelp&) {
     return Print(app.help());
   } catch (const CLI::CallForVersion& version) {

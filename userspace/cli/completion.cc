@@ -22,7 +22,10 @@ constexpr ValueRule kValues[] = {
     {"--state",
      "_waggle_words 'syn-sent syn-recv established closing closed unreplied replied stream'"},
     {"--pin-path|--cgroup-path", "_waggle_files -d"},
-    {"--manifests", "_waggle_files -f"},
+    {"--manifests|--config|--write-config-to|--kubeconfig", "_waggle_files -f"},
+    {"--proxy-mode", "_waggle_words 'iptables ipvs nftables'"},
+    {"--detect-local-mode",
+     "_waggle_words 'ClusterCIDR NodeCIDR BridgeInterface InterfaceNamePrefix'"},
     {"--namespace|-n", "_waggle_words \"$(_waggle_namespaces)\""},
     {"--service", "_waggle_words \"$(_waggle_services)\""},
 };

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "bpf/abi.h"
+#include "k8s-watch/client_config.h"
 #include "loader/datapath.h"
 #include "userspace/net/address.h"
 #include "userspace/net/prefix.h"
@@ -39,6 +40,9 @@ struct NodePortAddresses {
 
 struct AgentConfig {
   std::string node_name;
+  // Where objects come from: manifests, unless empty, else an apiserver.
+  std::string manifests;
+  k8s::ClientFlags client;
   loader::DatapathOptions datapath;
   waggle_forwarding forwarding = WAGGLE_FORWARDING_AUTO;
 
@@ -70,6 +74,7 @@ struct AgentConfig {
   bool masquerade_all = false;
 
   int oom_score_adj = -999;
+  uint32_t verbosity = 0;  // as kube-proxy's -v
 };
 
 }  // namespace waggle::config

@@ -44,9 +44,11 @@ TEST(IsForwarded, KnowsWhatTheKernelServes) {
 }
 
 TEST(MakeSource, NamesWhatIsMissing) {
-  SourceFlags flags;
-  flags.client.kubeconfig = "/nowhere/at/all";
-  const auto source = MakeSource(flags, "n1", "/nowhere", true);
+  config::AgentConfig config;
+  config.node_name = "n1";
+  config.client.kubeconfig = "/nowhere/at/all";
+  config.datapath.pin_path = "/nowhere";
+  const auto source = MakeSource(config, true);
   ASSERT_FALSE(source.ok());
   EXPECT_NE(std::string(source.status().message()).find("/nowhere/at/all"), std::string::npos);
 }

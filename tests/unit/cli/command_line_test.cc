@@ -82,6 +82,18 @@ INSTANTIATE_TEST_SUITE_P(
         UsageCase{{"agent", "--manifests", "x", "--node", "n", "--tc-attach", "xdp"},
                   "xdp not in {auto,tcx,clsact}"},
         UsageCase{{"agent", "--manifests", "x", "--node", "n", "--max-flows", "0"}, "--max-flows"},
+        UsageCase{{"agent", "-v"}, "--v: 1 required N missing"},
+        UsageCase{{"agent", "-v", "--verbose"}, "--v: its value is missing before --verbose"},
+        UsageCase{{"agent", "-v=x"}, "--v: is \"x\", expected a number from 0 on"},
+        UsageCase{{"agent", "--config", "/nowhere/at/all"},
+                  "--config: /nowhere/at: cannot be watched"},
+        UsageCase{{"agent", "--config", "--cleanup"}, "its value is missing before --cleanup"},
+        UsageCase{{"agent", "--proxy-mode", "userspace"},
+                  "--proxy-mode: is \"userspace\", expected one of iptables, ipvs, nftables"},
+        UsageCase{{"agent", "--proxy-mode", "iptables", "now"}, "not expected: now"},
+        UsageCase{{"agent", "--profiling=x"}, "--profiling: is \"x\", expected true or false"},
+        UsageCase{{"agent", "--apiserver", "ftp://a"},
+                  "--apiserver: is \"ftp://a\", expected a URL"},
         UsageCase{{"completion"}, "shell is required"},
         UsageCase{{"completion", "fish"}, "fish not in {bash}"},
         UsageCase{{"version", "--pin-path", "x"}, "--pin-path"},
@@ -114,6 +126,50 @@ INSTANTIATE_TEST_SUITE_P(
                     std::vector<std::string>{"flow", "list"}, std::vector<std::string>{"status"},
                     std::vector<std::string>{"cleanup"}, std::vector<std::string>{"version"},
                     std::vector<std::string>{"completion"}));
+
+// What `waggle agent` would do with these flags, as a configuration file.
+std::string Effective(std::vector<std::string> flags) {
+  flags.insert(flags.begin(), "agent");
+  flags.insert(flags.end(), {"--write-config-to", "/dev/stdout"});
+  const RunResult result = Waggle(flags);
+  EXPECT_EQ(result.exit_code, 0) << result.err;
+  return result.out;
+}
+
+TEST(AgentFlags, TakeValuesAsKubeProxyDoes) {
+  for (const std::vector<std::string>& flags : std::vector<std::vector<std::string>>{
+           {"-v4"}, {"-v=4"}, {"-v", "4"}, {"--v=4"}, {"--v", "4"}})
+    EXPECT_THAT(Effective(flags), HasSubstr("verbosity: 4\n")) << flags[0];
+  EXPECT_THAT(Effective({"--metrics-bind-address=", "--profiling"}),
+              testing::AllOf(HasSubstr("metricsBindAddress: \"\"\n"),
+                             HasSubstr("enableProfiling: true\n")));
+  EXPECT_THAT(Effective({"--iptables-localhost-nodeports=false"}),
+              HasSubstr("localhostNodePorts: false\n"));
+  EXPECT_THAT(Effective({"--nodeport-addresses", "10.0.0.0/8", "--nodeport-addresses=fd00::/8"}),
+              HasSubstr("nodePortAddresses:\n- 10.0.0.0/8\n- fd00::/8\n"));
+  EXPECT_THAT(Effective({"--oom-score-adj", "-5"}), HasSubstr("oomScoreAdj: -5\n"));
+}
+
+TEST(AgentFlags, OwnOnesGoIntoTheOwnDocument) {
+  const std::string text =
+      Effective({"--pin-path", "/x", "--socket-lb", "off", "--apiserver", "https://a",
+                 "--apiserver", "https://b", "--pod-devices", "a*,b*", "--max-flows", "7"});
+  for (const char* line : {"pinPath: /x\n", "socketLB: \"off\"\n",
+                           "apiServers:\n- https://a\n- https://b\n", "  flows: 7\n"})
+    EXPECT_THAT(text, HasSubstr(line));
+  EXPECT_THAT(text, HasSubstr("  pods:\n  - \"a*\"\n  - \"b*\"\n"));
+}
+
+TEST(AgentFlags, InitOnlyEndsAtOnce) {
+  EXPECT_EQ(Waggle({"agent", "--init-only", "--profiling=false"}).exit_code, 0);
+  EXPECT_EQ(Waggle({"agent", "--init-only", "--oom-score-adj", "9999"}).exit_code, 2);
+}
+
+TEST(AgentFlags, SayWhereTheConfigurationCannotBeWritten) {
+  const RunResult result = Waggle({"agent", "--write-config-to", "/nowhere/at/all"});
+  EXPECT_EQ(result.exit_code, 1);
+  EXPECT_THAT(result.err, HasSubstr("--write-config-to: /nowhere/at/all cannot be written"));
+}
 
 TEST(Help, NamesTheExitCodes) {
   const std::string help = Waggle({"--help"}).out;
