@@ -117,13 +117,14 @@ std::optional<Endpoint> DecodeEndpoint(const json& value, const Path& path, net:
   if (!DecodeConditions(value, path, &endpoint, report)) return std::nullopt;
   const auto node = ReadString(value, path, "nodeName", kThen, report);
   if (node.bad) return std::nullopt;
-  endpoint.node_name = node.value.value_or("");
-  if (!endpoint.node_name.empty() && !IsSubdomain(endpoint.node_name)) {
+  const std::string node_name = node.value.value_or("");
+  if (!node_name.empty() && !IsSubdomain(node_name)) {
     report->Invalid(Path(path, "nodeName"),
-                    absl::StrCat("is ", Quote(endpoint.node_name),
-                                 ", expected the name of a Node; ", std::string(kThen)));
+                    absl::StrCat("is ", Quote(node_name), ", expected the name of a Node; ",
+                                 std::string(kThen)));
     return std::nullopt;
   }
+  endpoint.node_name = node_name;
   endpoint.zones = DecodeHints(value, path, "forZones", report);
   endpoint.nodes = DecodeHints(value, path, "forNodes", report);
   return endpoint;

@@ -23,8 +23,11 @@ void ObjectIndex::BeginList() {
 bool ObjectIndex::EndList() {
   if (list_unidentified_) return false;
   std::vector<ObjectName> gone;
-  for (const auto& [name, known] : known_) {
-    if (known.list != list_) gone.push_back(name);
+  for (const auto& [object, seen] : readable_) {
+    if (seen.list != list_) gone.push_back(NameOf(object));
+  }
+  for (const auto& [name, list] : unreadable_) {
+    if (list != list_) gone.push_back(name);
   }
   for (const ObjectName& name : gone)
     Remove(name);
@@ -50,58 +53,64 @@ void ObjectIndex::Put(StreamObject object) {
     if (object.name && !object.unidentified) Remove(*object.name);
     return;
   }
-  const ObjectName& name = *object.name;
-  const auto found = known_.find(name);
-  const auto tell = [&object, this](ProblemReason reason, const char* text) {
-    object.problems.push_back(
-        {{std::string(ObjectKindName(kind_)), object.name->ns, object.name->name},
-         object.object->origin,
-         "",
-         reason,
-         text});
-  };
-  const auto keep = [&] {
-    found->second.list = list_;
-    SetProblems(name, std::move(object.problems));
-  };
-  if (!object.object->object) {
-    const bool readable =
-        found != known_.end() && std::holds_alternative<Object>(found->second.state);
-    tell(ProblemReason::kUnreadable,
-         readable ? "its last readable version stays in force"
-                  : "no earlier version of it is known; what the node has for it stays in force");
-    if (found != known_.end()) return keep();
-    const Unreadable state = {object.object->service};
-    known_[name] = {state, false, list_};
-    SetProblems(name, std::move(object.problems));
-    return emit_({{kind_, name}, state});
-  }
+  if (!object.object->object) return PutUnreadable(std::move(object));
+  const ObjectName name = *object.name;
+  const Object& now = *object.object->object;
   const bool whole = !object.object->damaged;
-  if (found != known_.end()) {
+  if (const auto found = readable_.find(name); found != readable_.end()) {
+    found->second.list = list_;
     if (!whole && found->second.whole) {
-      tell(ProblemReason::kInvalid,
+      Tell(object, ProblemReason::kInvalid,
            "is not taken over because of its other problems; its last readable version stays in "
            "force");
-      return keep();
+      return SetProblems(name, std::move(object.problems));
     }
-    const Object* last = std::get_if<Object>(&found->second.state);
-    if (last != nullptr && SameContent(*last, *object.object->object)) {
+    if (SameContent(found->first, now)) {
       found->second.whole = whole;
-      return keep();
+      return SetProblems(name, std::move(object.problems));
     }
+    readable_.erase(found);
   }
-  known_[name] = {*object.object->object, whole, list_};
+  unreadable_.erase(name);
+  readable_.emplace(now, Seen{list_, whole});
   SetProblems(name, std::move(object.problems));
-  emit_({{kind_, name}, *std::move(object.object->object)});
+  emit_({{kind_, name}, now});
+}
+
+void ObjectIndex::PutUnreadable(StreamObject object) {
+  const ObjectName name = *object.name;
+  const auto found = readable_.find(name);
+  Tell(object, ProblemReason::kUnreadable,
+       found != readable_.end()
+           ? "its last readable version stays in force"
+           : "no earlier version of it is known; what the node has for it stays in force");
+  SetProblems(name, std::move(object.problems));
+  if (found != readable_.end()) {
+    found->second.list = list_;
+    return;
+  }
+  const bool fresh = unreadable_.insert_or_assign(name, list_).second;
+  if (fresh) emit_({{kind_, name}, Unreadable{object.object->service}});
 }
 
 void ObjectIndex::Remove(const ObjectName& name) {
-  const auto found = known_.find(name);
-  if (found == known_.end()) return;
-  const ObjectName gone = name;  // the caller's may be the key
-  known_.erase(found);
+  const ObjectName gone = name;  // the caller's may be the object's own
+  if (unreadable_.erase(gone) == 0) {
+    const auto found = readable_.find(gone);
+    if (found == readable_.end()) return;
+    readable_.erase(found);
+  }
   SetProblems(gone, {});
   emit_({{kind_, gone}, Deleted{}});
+}
+
+void ObjectIndex::Tell(StreamObject& object, ProblemReason reason, const char* text) const {
+  object.problems.push_back(
+      {{std::string(ObjectKindName(kind_)), object.name->ns, object.name->name},
+       object.object->origin,
+       "",
+       reason,
+       text});
 }
 
 void ObjectIndex::SetProblems(const ObjectName& name, std::vector<Problem> problems) {

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
+#include "absl/hash/hash.h"
 #include "k8s-watch/source.h"
 #include "k8s-watch/stream_decoder.h"
 #include "userspace/status/problem.h"
@@ -37,21 +38,34 @@ class ObjectIndex {
   std::vector<Problem> Problems() const;
   // The problems may have changed since the last call.
   bool TakeProblemsChanged() { return std::exchange(problems_changed_, false); }
-  size_t size() const { return known_.size(); }
+  size_t size() const { return readable_.size() + unreadable_.size(); }
 
  private:
-  struct Known {
-    std::variant<Object, Unreadable> state;
-    bool whole = false;  // an object of which nothing was left out
+  // By the name that the object itself holds, which is then not there twice.
+  struct ByName {
+    using is_transparent = void;
+    size_t operator()(const ObjectName& name) const { return absl::Hash<ObjectName>()(name); }
+    size_t operator()(const Object& object) const { return (*this)(NameOf(object)); }
+    template <typename A, typename B>
+    bool operator()(const A& a, const B& b) const {
+      return NameOf(a) == NameOf(b);
+    }
+  };
+  struct Seen {
     uint64_t list = 0;   // the last list that named it, or that was current when it came
+    bool whole = false;  // an object of which nothing was left out
   };
 
+  void PutUnreadable(StreamObject object);
+  void Tell(StreamObject& object, ProblemReason reason, const char* text) const;
   void SetProblems(const ObjectName& name, std::vector<Problem> problems);
 
   const ObjectKind kind_;
   const Emit emit_;
   uint64_t list_ = 0;
-  absl::flat_hash_map<ObjectName, Known> known_;
+  // Each object is in one of both.
+  absl::flat_hash_map<Object, Seen, ByName, ByName> readable_;
+  std::map<ObjectName, uint64_t> unreadable_;  // with what Seen::list says
   std::map<ObjectName, std::vector<Problem>> problems_;
   // Of the current list, and of what came after it; bounded.
   std::vector<Problem> unidentified_;

@@ -16,6 +16,10 @@ std::string_view ObjectKindName(ObjectKind kind) {
   return "unknown";
 }
 
+const ObjectName& NameOf(const Object& object) {
+  return std::visit([](const auto& value) -> const ObjectName& { return value->name; }, object);
+}
+
 bool SameContent(const Object& a, const Object& b) {
   if (a.index() != b.index()) return false;
   return std::visit(

@@ -36,6 +36,10 @@ struct ObjectKey {
 // An object now exists with this content.
 using Object = std::variant<std::shared_ptr<const Service>, std::shared_ptr<const EndpointSlice>,
                             std::shared_ptr<const Node>>;
+const ObjectName& NameOf(const Object& object);
+inline const ObjectName& NameOf(const ObjectName& name) {
+  return name;
+}
 // Of one kind and one content.
 bool SameContent(const Object& a, const Object& b);
 // The object is gone.

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "userspace/net/address.h"
+#include "userspace/text/shared_text.h"
 
 namespace waggle::k8s {
 
@@ -63,9 +64,9 @@ struct Endpoint {
   bool ready = true;
   bool serving = true;
   bool terminating = false;
-  std::string node_name;           // empty when absent
-  std::vector<std::string> zones;  // hints.forZones
-  std::vector<std::string> nodes;  // hints.forNodes
+  text::SharedText node_name;  // empty when absent
+  text::SharedNames zones;     // hints.forZones
+  text::SharedNames nodes;     // hints.forNodes
 
   friend bool operator==(const Endpoint&, const Endpoint&) = default;
 };

@@ -139,7 +139,8 @@ class Checker {
                 });
       PortState state;
       state.id = id;
-      state.service = port.service;
+      state.name = port.service.port_name;
+      state.protocol = port.service.protocol;
       state.lists = std::move(port.lists);
       const ServiceName name{port.service.ns, port.service.name};
       checked_.tables.services[name].ports.push_back(std::move(state));
@@ -190,8 +191,8 @@ std::vector<ResolvedService> Decompile(const Tables& tables, const ArrayView& ar
     for (const PortState& port_state : state.ports) {
       if (port_state.lists.empty()) continue;  // a crash before the first frontend
       ResolvedPort& port = service.ports.emplace_back();
-      port.name = port_state.service.port_name;
-      port.protocol = static_cast<net::Protocol>(port_state.service.protocol);
+      port.name = port_state.name;
+      port.protocol = static_cast<net::Protocol>(port_state.protocol);
       for (const ListState& list_state : port_state.lists) {
         BackendList& list = port.lists.emplace_back();
         list.fate = static_cast<Fate>(list_state.list.fate);

@@ -4,6 +4,7 @@
 #include <bpf/libbpf.h>
 #include <linux/bpf.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
@@ -24,6 +25,8 @@ namespace {
 // Below this a batch costs more than it saves.
 constexpr size_t kBatchFrom = 8;
 constexpr uint32_t kBatch = 4096;
+// Arrays are mapped by so much at a time: each piece is a mapping of its own.
+constexpr size_t kPiece = size_t{256} << 10;
 
 // The kernel's own error, which has no name in user space: not for this type of map.
 constexpr int kNotSupported = 524;
@@ -166,6 +169,58 @@ ArrayMapping::~ArrayMapping() {
   if (data_) munmap(data_, bytes_);
 }
 
+absl::StatusOr<GrowingMapping> GrowingMapping::Reserve(int fd, size_t stride, const char* name) {
+  const absl::StatusOr<uint32_t> entries = MapCapacity(fd);
+  if (!entries.ok()) return entries.status();
+  const auto page = static_cast<size_t>(sysconf(_SC_PAGESIZE));
+  GrowingMapping mapping;
+  mapping.fd_ = fd;
+  mapping.name_ = name;
+  mapping.stride_ = stride;
+  mapping.entries_ = *entries;
+  mapping.bytes_ = (*entries * stride + page - 1) / page * page;
+  void* data =
+      mmap(nullptr, mapping.bytes_, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (data == MAP_FAILED) {
+    mapping.bytes_ = 0;
+    return os::ErrnoStatus(errno, absl::StrCat("reserve addresses for map ", name));
+  }
+  mapping.data_ = data;
+  return mapping;
+}
+
+absl::Status GrowingMapping::Cover(uint64_t count) {
+  const size_t wanted = std::min<uint64_t>(count, entries_) * stride_;
+  if (wanted <= mapped_) return absl::OkStatus();
+  const size_t end = std::min((wanted + kPiece - 1) / kPiece * kPiece, bytes_);
+  void* const at = static_cast<char*>(data_) + mapped_;
+  if (mmap(at, end - mapped_, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd_,
+           static_cast<off_t>(mapped_)) == MAP_FAILED) {
+    return os::ErrnoStatus(errno, absl::StrCat("mmap map ", name_));
+  }
+  mapped_ = end;
+  return absl::OkStatus();
+}
+
+GrowingMapping::GrowingMapping(GrowingMapping&& other) noexcept {
+  *this = std::move(other);
+}
+
+GrowingMapping& GrowingMapping::operator=(GrowingMapping&& other) noexcept {
+  std::swap(fd_, other.fd_);
+  std::swap(name_, other.name_);
+  std::swap(stride_, other.stride_);
+  std::swap(data_, other.data_);
+  std::swap(bytes_, other.bytes_);
+  std::swap(mapped_, other.mapped_);
+  std::swap(entries_, other.entries_);
+  return *this;
+}
+
+GrowingMapping::~GrowingMapping() {
+  if (data_) munmap(data_, bytes_);
+}
+
 absl::StatusOr<std::unique_ptr<KernelMapStore>> KernelMapStore::Create(MapFds fds) {
   std::unique_ptr<KernelMapStore> store(new KernelMapStore);
   store->fds_ = std::move(fds);
@@ -173,19 +228,27 @@ absl::StatusOr<std::unique_ptr<KernelMapStore>> KernelMapStore::Create(MapFds fd
     int fd;
     size_t stride;
     const char* name;
-    ArrayMapping& mapping;
+    GrowingMapping& mapping;
   } const arrays[] = {
       {store->fds_.lists.get(), sizeof(waggle_list), "lists", store->lists_},
       {store->fds_.backends.get(), sizeof(waggle_backend), "backends", store->backends_},
-      {store->fds_.agent.get(), sizeof(waggle_agent), "agent", store->agent_},
   };
   for (const auto& array : arrays) {
-    absl::StatusOr<ArrayMapping> mapping =
-        ArrayMapping::Map(array.fd, array.stride, /*writable=*/true, array.name);
+    absl::StatusOr<GrowingMapping> mapping =
+        GrowingMapping::Reserve(array.fd, array.stride, array.name);
     if (!mapping.ok()) return mapping.status();
     array.mapping = *std::move(mapping);
   }
+  absl::StatusOr<ArrayMapping> agent =
+      ArrayMapping::Map(store->fds_.agent.get(), sizeof(waggle_agent), /*writable=*/true, "agent");
+  if (!agent.ok()) return agent.status();
+  store->agent_ = *std::move(agent);
   return store;
+}
+
+absl::Status KernelMapStore::Cover(uint32_t lists, uint32_t backends) {
+  if (absl::Status status = lists_.Cover(lists); !status.ok()) return status;
+  return backends_.Cover(backends);
 }
 
 absl::Status KernelMapStore::InsertFrontends(absl::Span<const WritePlan::FrontendInsert> rows) {
@@ -254,7 +317,22 @@ void KernelMapStore::StoreBackends(uint32_t base, absl::Span<const waggle_backen
 }
 
 absl::StatusOr<RawTables> KernelMapStore::Read() {
-  return ReadHashes(fds_.frontends.get(), fds_.services.get());
+  absl::StatusOr<RawTables> raw = ReadHashes(fds_.frontends.get(), fds_.services.get());
+  if (!raw.ok()) return raw;
+  // A row may name anything, when a stranger wrote it: what lies outside is not looked at.
+  uint64_t slots = 0;
+  for (const auto& [key, value] : raw->frontends)
+    slots = std::max<uint64_t>(slots, value.slot < lists_.entries() ? uint64_t{value.slot} + 1 : 0);
+  if (absl::Status status = lists_.Cover(slots); !status.ok()) return status;
+  uint64_t rows = 0;
+  for (const auto& [key, value] : raw->frontends) {
+    if (value.slot >= lists_.entries()) continue;
+    const waggle_list& list = static_cast<const waggle_list*>(lists_.data())[value.slot];
+    const uint64_t end = uint64_t{list.base} + list.count;
+    if (end <= backends_.entries()) rows = std::max(rows, end);
+  }
+  if (absl::Status status = backends_.Cover(rows); !status.ok()) return status;
+  return raw;
 }
 
 ArrayView KernelMapStore::arrays() const {

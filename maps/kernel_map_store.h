@@ -70,6 +70,38 @@ class ArrayMapping {
   uint32_t entries_ = 0;
 };
 
+// A shared, writable mapping of the first rows of an array map, in one piece of address space
+// that the whole array fits into: rows that nobody uses are not mapped, as the kernel would
+// count each page of them as this process's memory. Unmaps on destruction.
+class GrowingMapping {
+ public:
+  // `fd` and `name` must outlive the mapping.
+  static absl::StatusOr<GrowingMapping> Reserve(int fd, size_t stride, const char* name);
+  GrowingMapping() = default;
+  GrowingMapping(GrowingMapping&& other) noexcept;
+  GrowingMapping& operator=(GrowingMapping&& other) noexcept;
+  GrowingMapping(const GrowingMapping&) = delete;
+  GrowingMapping& operator=(const GrowingMapping&) = delete;
+  ~GrowingMapping();
+
+  // Makes rows 0 … count-1 accessible, those below entries() that is. What was mapped stays
+  // where it is.
+  absl::Status Cover(uint64_t count);
+
+  void* data() const { return data_; }
+  uint32_t entries() const { return entries_; }
+  size_t mapped_bytes() const { return mapped_; }
+
+ private:
+  int fd_ = -1;
+  const char* name_ = "";
+  size_t stride_ = 0;
+  void* data_ = nullptr;
+  size_t bytes_ = 0;   // of all rows, in whole pages
+  size_t mapped_ = 0;  // from the beginning on
+  uint32_t entries_ = 0;
+};
+
 class KernelMapStore final : public MapStore {
  public:
   static absl::StatusOr<std::unique_ptr<KernelMapStore>> Create(MapFds fds);
@@ -78,8 +110,10 @@ class KernelMapStore final : public MapStore {
   absl::Status DeleteFrontend(const waggle_frontend_key& key) override;
   absl::Status PutService(uint32_t id, const waggle_service& value) override;
   absl::Status DeleteService(uint32_t id) override;
+  absl::Status Cover(uint32_t lists, uint32_t backends) override;
   void StoreList(uint32_t slot, const waggle_list& value) override;
   void StoreBackends(uint32_t base, absl::Span<const waggle_backend> rows) override;
+  // Covers the rows that what it has read refers to.
   absl::StatusOr<RawTables> Read() override;
   ArrayView arrays() const override;
   waggle_agent* agent() override { return static_cast<waggle_agent*>(agent_.data()); }
@@ -88,8 +122,8 @@ class KernelMapStore final : public MapStore {
   KernelMapStore() = default;
 
   MapFds fds_;
-  ArrayMapping lists_;
-  ArrayMapping backends_;
+  GrowingMapping lists_;
+  GrowingMapping backends_;
   ArrayMapping agent_;
 };
 

@@ -29,12 +29,16 @@ class MapStore {
   // An id that is not there is no error.
   virtual absl::Status DeleteService(uint32_t id) = 0;
 
+  // Before rows below these numbers are stored: the only part of it that can fail.
+  virtual absl::Status Cover(uint32_t lists, uint32_t backends) = 0;
   // Stores into mmapped memory: no system call, no error. The first word of a list is
   // stored as one, after everything that was stored before it.
   virtual void StoreList(uint32_t slot, const waggle_list& value) = 0;
   virtual void StoreBackends(uint32_t base, absl::Span<const waggle_backend> rows) = 0;
 
   virtual absl::StatusOr<RawTables> Read() = 0;
+  // Valid where Read() has found something or a row was stored; elsewhere nothing may be there
+  // to look at.
   virtual ArrayView arrays() const = 0;
   // The row that the agent says about itself, for the owner thread to write in place: no
   // program reads it. Valid as long as the store.

@@ -22,8 +22,9 @@ struct Place {
 
 constexpr size_t kNone = ~size_t{0};
 
-bool SameService(const waggle_service& left, const waggle_service& right) {
-  return std::memcmp(&left, &right, sizeof(left)) == 0;
+// Within one Service.
+bool SamePort(const PortState& state, const waggle_service& row) {
+  return state.name == row.port_name && state.protocol == row.protocol;
 }
 
 bool SameList(const waggle_list& left, const waggle_list& right) {
@@ -172,7 +173,7 @@ class Planner {
     for (size_t i = 0; i < rows_.ports.size(); ++i) {
       if (old_port_of_[i] != kNone) continue;
       for (size_t p = 0; p < old_.ports.size(); ++p) {
-        if (port_taken_[p] || !SameService(rows_.ports[i].service, old_.ports[p].service)) continue;
+        if (port_taken_[p] || !SamePort(old_.ports[p], rows_.ports[i].service)) continue;
         old_port_of_[i] = p;
         port_taken_[p] = true;
         break;
@@ -185,7 +186,8 @@ class Planner {
     const size_t old_index = old_port_of_[index];
     const PortState* old_port = old_index == kNone ? nullptr : &old_.ports[old_index];
     PortState after;
-    after.service = wanted.service;
+    after.name = wanted.service.port_name;
+    after.protocol = wanted.service.protocol;
     if (old_port) {
       after.id = old_port->id;
     } else {
@@ -193,7 +195,7 @@ class Planner {
       if (!id.ok()) return id.status();
       after.id = *id;
     }
-    if (!old_port || !SameService(old_port->service, wanted.service)) {
+    if (!old_port || !SamePort(*old_port, wanted.service)) {
       planned_.plan.service_puts.emplace_back(after.id, wanted.service);
     }
 

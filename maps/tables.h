@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <cstring>
+#include <string>
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
@@ -61,7 +62,8 @@ struct ListState {
 };
 struct PortState {
   uint32_t id = 0;
-  waggle_service service{};
+  std::string name;      // of the Service port; may be empty
+  uint8_t protocol = 0;  // IANA number
   std::vector<ListState> lists;
 };
 struct ServiceState {

@@ -1,9 +1,18 @@
 #include "maps/writer.h"
 
+#include <algorithm>
+
 namespace waggle::maps {
 
 absl::Status Writer::ApplySteps(const WritePlan& plan) {
   waggle_agent& counts = *store_->agent();
+  uint32_t lists = 0;
+  uint32_t backends = 0;
+  for (const auto& [base, rows] : plan.backends)
+    backends = std::max(backends, base + static_cast<uint32_t>(rows.size()));
+  for (const auto& [slot, list] : plan.list_stores)
+    lists = std::max(lists, slot + 1);
+  if (absl::Status status = store_->Cover(lists, backends); !status.ok()) return status;
   for (const auto& [base, rows] : plan.backends) {
     store_->StoreBackends(base, rows);
     counts.backend_stores += rows.size();

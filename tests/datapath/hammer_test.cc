@@ -78,6 +78,9 @@ class TornStore final : public MapStore {
     return real_->PutService(id, value);
   }
   absl::Status DeleteService(uint32_t id) override { return real_->DeleteService(id); }
+  absl::Status Cover(uint32_t lists, uint32_t backends) override {
+    return real_->Cover(lists, backends);
+  }
   void StoreList(uint32_t slot, const waggle_list& value) override {
     waggle_list half = real_->arrays().lists[slot];
     half.base = value.base;

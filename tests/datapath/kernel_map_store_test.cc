@@ -61,6 +61,8 @@ void ExpectSame(MapStore& left, MapStore& right) {
   EXPECT_EQ(Sorted(left_raw->services), Sorted(right_raw->services));
   const ArrayView left_arrays = left.arrays();
   const ArrayView right_arrays = right.arrays();
+  ASSERT_TRUE(left.Cover(left_arrays.lists_size, left_arrays.backends_size).ok());
+  ASSERT_TRUE(right.Cover(right_arrays.lists_size, right_arrays.backends_size).ok());
   ASSERT_EQ(left_arrays.lists_size, right_arrays.lists_size);
   ASSERT_EQ(left_arrays.backends_size, right_arrays.backends_size);
   EXPECT_EQ(std::memcmp(left_arrays.lists, right_arrays.lists,
@@ -152,6 +154,72 @@ TEST(KernelMapStore, ManyRows) {
   for (const auto& row : rows)
     ASSERT_TRUE((*store)->DeleteFrontend(row.key).ok());
   EXPECT_TRUE((*store)->Read()->frontends.empty());
+}
+
+// Arrays are mapped as far as they are used, and stay where they are.
+TEST(GrowingMapping, MapsWhatIsUsed) {
+  constexpr uint32_t kRows = 100'000;
+  const Skeleton skeleton =
+      Load({.frontends = 1, .services = 1, .backends = kRows, .udp_flows = 1});
+  ASSERT_TRUE(skeleton) << "these tests need root";
+  const int fd = bpf_map__fd(bpf_object__find_map_by_name(skeleton->obj, "backends"));
+  auto mapping = GrowingMapping::Reserve(fd, sizeof(waggle_backend), "backends");
+  ASSERT_TRUE(mapping.ok()) << mapping.status();
+  EXPECT_EQ(mapping->entries(), kRows);
+  EXPECT_EQ(mapping->mapped_bytes(), 0u);
+  auto* const rows = static_cast<waggle_backend*>(mapping->data());
+  ASSERT_TRUE(mapping->Cover(1).ok());
+  const size_t piece = mapping->mapped_bytes();
+  EXPECT_GE(piece, sizeof(waggle_backend));
+  EXPECT_LT(piece, kRows * sizeof(waggle_backend) / 4);
+  rows[0].service_id = 7;
+
+  const uint32_t last = 50'000;
+  ASSERT_TRUE(mapping->Cover(last + 1).ok());
+  EXPECT_GE(mapping->mapped_bytes(), (last + 1) * sizeof(waggle_backend));
+  EXPECT_LT(mapping->mapped_bytes(), (last + 1) * sizeof(waggle_backend) + 2 * piece);
+  EXPECT_EQ(rows[0].service_id, 7u);
+  rows[last].service_id = 8;
+  waggle_backend row{};
+  ASSERT_EQ(bpf_map_lookup_elem(fd, &last, &row), 0);
+  EXPECT_EQ(row.service_id, 8u);
+
+  ASSERT_TRUE(mapping->Cover(uint64_t{1} << 40).ok()) << "all, and no more";
+  rows[kRows - 1].service_id = 9;
+  const GrowingMapping moved = *std::move(mapping);
+  EXPECT_EQ(moved.data(), rows);
+  EXPECT_EQ(rows[kRows - 1].service_id, 9u);
+}
+
+// A new agent looks at what the last one wrote, and at what a stranger did.
+TEST(KernelMapStore, ReadCoversWhatItFinds) {
+  constexpr uint32_t kFar = 60'000;
+  const Skeleton skeleton =
+      Load({.frontends = 10, .services = kFar, .backends = 2 * kFar, .udp_flows = 1});
+  ASSERT_TRUE(skeleton) << "these tests need root";
+  waggle_frontend_key key{};
+  {
+    const auto writer = StoreOf(skeleton->obj);
+    ASSERT_TRUE(writer.ok());
+    ASSERT_TRUE((*writer)->Cover(kFar + 1, kFar + 3).ok());
+    waggle_backend backend{};
+    backend.service_id = 3;
+    (*writer)->StoreBackends(kFar + 2, {&backend, 1});
+    waggle_list list{};
+    list.base = kFar + 2;
+    list.count = 1;
+    (*writer)->StoreList(kFar, list);
+    const WritePlan::FrontendInsert row{key, RowOf(key, kFar, 3)};
+    ASSERT_TRUE((*writer)->InsertFrontends({&row, 1}).ok());
+    key.protocol = 1;
+    const WritePlan::FrontendInsert outside{key, RowOf(key, ~0u, 3)};
+    ASSERT_TRUE((*writer)->InsertFrontends({&outside, 1}).ok());
+  }
+  const auto store = StoreOf(skeleton->obj);
+  ASSERT_TRUE(store.ok());
+  ASSERT_TRUE((*store)->Read().ok());
+  EXPECT_EQ((*store)->arrays().lists[kFar].base, kFar + 2);
+  EXPECT_EQ((*store)->arrays().backends[kFar + 2].service_id, 3u);
 }
 
 TEST(KernelMapStore, WhatIsNotThereIsDeletedWithoutError) {

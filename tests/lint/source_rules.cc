@@ -26,7 +26,8 @@ struct Room {
 };
 
 constexpr std::string_view kAnything[] = {""};
-constexpr std::string_view kLeafRooms[] = {"userspace/net/", "userspace/os/", "userspace/status/"};
+constexpr std::string_view kLeafRooms[] = {"userspace/net/", "userspace/os/", "userspace/status/",
+                                           "userspace/text/"};
 constexpr std::string_view kReasons[] = {"bpf/reasons.def"};
 constexpr std::string_view kMapsMay[] = {"userspace/net/", "userspace/os/", "userspace/status/",
                                          "bpf/abi.h", "bpf/reasons.def"};
@@ -51,6 +52,7 @@ constexpr Room kRooms[] = {
     {"userspace/net/", kLeafRooms, kAbsl},
     {"userspace/os/", kLeafRooms, kAbsl},
     {"userspace/status/", kLeafRooms, kAbsl},
+    {"userspace/text/", kLeafRooms, kAbsl},
     {"k8s-watch/", kLeafRooms, kWatchLibraries},
     {"maps/", kMapsMay, kMapsLibraries},
     {"loader/", kLoaderMay, kLoaderLibraries},

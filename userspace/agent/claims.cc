@@ -4,8 +4,10 @@
 #include <limits>
 #include <optional>
 #include <string>
+#include <tuple>
 #include <utility>
 
+#include "absl/container/btree_set.h"
 #include "absl/strings/str_cat.h"
 
 namespace waggle::agent {
@@ -53,16 +55,15 @@ std::vector<Claims::Key> Claims::KeysOf(const ResolvedService& service) {
 }
 
 const ServiceName* Claims::HolderOf(const Key& key) const {
-  const auto found = claimants_.find(key);
-  return found == claimants_.end() ? nullptr : &found->second.begin()->name;
+  const auto found = claimed_.find(key);
+  return found == claimed_.end() ? nullptr : &found->second.front()->name;
 }
 
 std::vector<ServiceName> Claims::Replace(const ServiceName& name, std::vector<Key> keys,
                                          int64_t age) {
-  std::vector<Key> old_keys;
-  if (const auto found = claims_of_.find(name); found != claims_of_.end()) {
-    old_keys = std::move(found->second);
-  }
+  const auto known = claimants_.find(name);
+  const std::vector<Key> old_keys =
+      known == claimants_.end() ? std::vector<Key>() : std::move((*known)->keys);
   std::vector<Key> touched = old_keys;
   touched.insert(touched.end(), keys.begin(), keys.end());
   std::sort(touched.begin(), touched.end());
@@ -79,18 +80,28 @@ std::vector<ServiceName> Claims::Replace(const ServiceName& name, std::vector<Ke
   };
   const auto before = holders();
   for (const Key& key : old_keys) {
-    const auto found = claimants_.find(key);
-    found->second.erase({created_.at(name), name});
-    if (found->second.empty()) claimants_.erase(found);
+    const auto found = claimed_.find(key);
+    auto& all = found->second;
+    all.erase(std::find(all.begin(), all.end(), known->get()));
+    if (all.empty()) claimed_.erase(found);
   }
-  for (const Key& key : keys)
-    claimants_[key].insert({age, name});
   if (keys.empty()) {
-    claims_of_.erase(name);
-    created_.erase(name);
+    if (known != claimants_.end()) claimants_.erase(known);
   } else {
-    claims_of_.insert_or_assign(name, std::move(keys));
-    created_.insert_or_assign(name, age);
+    const auto claimant = known != claimants_.end()
+                              ? known
+                              : claimants_.insert(std::make_unique<Claimant>(name)).first;
+    (*claimant)->age = age;
+    for (const Key& key : keys) {
+      auto& all = claimed_[key];
+      const auto before_other = [](const Claimant* a, const Claimant* b) {
+        return std::tie(a->age, a->name) < std::tie(b->age, b->name);
+      };
+      all.insert(std::upper_bound(all.begin(), all.end(), claimant->get(), before_other),
+                 claimant->get());
+    }
+    keys.shrink_to_fit();
+    (*claimant)->keys = std::move(keys);
   }
   const auto after = holders();
 

@@ -5,10 +5,13 @@
 #define WAGGLE_USERSPACE_AGENT_CLAIMS_H_
 
 #include <cstdint>
+#include <memory>
 #include <vector>
 
-#include "absl/container/btree_set.h"
 #include "absl/container/flat_hash_map.h"
+#include "absl/container/flat_hash_set.h"
+#include "absl/container/inlined_vector.h"
+#include "absl/hash/hash.h"
 #include "maps/desired.h"
 #include "userspace/status/problem.h"
 
@@ -41,11 +44,11 @@ class Claims {
                         key.protocol, key.scope);
     }
   };
+  // What one Service claims.
   struct Claimant {
-    int64_t age;  // creationTimestamp, or the greatest number where it is not known
     ServiceName name;
-
-    friend auto operator<=>(const Claimant&, const Claimant&) = default;
+    int64_t age = 0;  // creationTimestamp, or the greatest number where it is not known
+    std::vector<Key> keys;
   };
 
   static std::vector<Key> KeysOf(const ResolvedService& service);
@@ -54,9 +57,26 @@ class Claims {
   // Replaces the claims of a Service; returns the others that won or lost a frontend.
   std::vector<ServiceName> Replace(const ServiceName& name, std::vector<Key> keys, int64_t age);
 
-  absl::flat_hash_map<Key, absl::btree_set<Claimant>> claimants_;  // the first one holds it
-  absl::flat_hash_map<ServiceName, std::vector<Key>> claims_of_;   // all that a Service claims
-  absl::flat_hash_map<ServiceName, int64_t> created_;              // as in Claimant
+  // By the name that is in it.
+  struct ByName {
+    using is_transparent = void;
+    static const ServiceName& Of(const ServiceName& name) { return name; }
+    static const ServiceName& Of(const std::unique_ptr<Claimant>& claimant) {
+      return claimant->name;
+    }
+    template <typename A>
+    size_t operator()(const A& a) const {
+      return absl::Hash<ServiceName>()(Of(a));
+    }
+    template <typename A, typename B>
+    bool operator()(const A& a, const B& b) const {
+      return Of(a) == Of(b);
+    }
+  };
+
+  // Nearly always one; sorted, the first one holds it. Never empty.
+  absl::flat_hash_map<Key, absl::InlinedVector<const Claimant*, 1>> claimed_;
+  absl::flat_hash_set<std::unique_ptr<Claimant>, ByName, ByName> claimants_;
 };
 
 }  // namespace waggle::agent

@@ -10,6 +10,12 @@
 #include "maps/reader.h"
 
 namespace waggle::agent {
+namespace {
+
+// So many Services are planned and written together. Some hundred fill the kernel's batches.
+constexpr size_t kTogether = 512;
+
+}  // namespace
 
 Reconciler::Reconciler(std::string node_name, const maps::Sizes& sizes, maps::MapStore* store,
                        GraceHooks grace)
@@ -196,6 +202,15 @@ absl::Status Reconciler::ApplyOneByOne(std::vector<ServicePlan> plans) {
   return first;
 }
 
+// Some of what is dirty, or all: what is planned and written together is in memory together.
+Reconciler::ServiceSet Reconciler::TakeDirty(bool all) {
+  if (all || dirty_.size() <= kTogether) return std::exchange(dirty_, {});
+  const auto end = std::next(dirty_.begin(), kTogether);
+  ServiceSet part(dirty_.begin(), end);
+  dirty_.erase(dirty_.begin(), end);
+  return part;
+}
+
 absl::Status Reconciler::Reconcile() {
   if (!synced_) return absl::OkStatus();
   const bool careful = must_read_;
@@ -210,19 +225,24 @@ absl::Status Reconciler::Reconcile() {
     if (absl::Status status = RemoveStrays(); !status.ok()) return status;
   }
 
-  std::vector<ServicePlan> plans;
+  // What is in force and not settled yet may hold a frontend that another Service claims: both
+  // have to be in one plan then, so that the frontend is moved.
+  const bool all = careful || !(ready_ || tables_.services.empty());
   bool freed = false;
-  for (auto& [name, settled] :
-       Settle({objects_, claims_, protection_, complete_}, std::exchange(dirty_, {}), &resolved_)) {
-    ServicePlan plan = PlanService(name, std::move(settled));
-    if (plan.plan.empty()) continue;
-    freed = freed || !plan.plan.retired.empty();
-    plans.push_back(std::move(plan));
-  }
-  store_->agent()->services_resolved = resolved_;
-  const absl::Status status =
-      careful ? ApplyOneByOne(std::move(plans)) : ApplyTogether(std::move(plans));
-  if (!status.ok() && !careful) return status;
+  absl::Status status;
+  do {
+    std::vector<ServicePlan> plans;
+    for (auto& [name, settled] :
+         Settle({objects_, claims_, protection_, complete_}, TakeDirty(all), &resolved_)) {
+      ServicePlan plan = PlanService(name, std::move(settled));
+      if (plan.plan.empty()) continue;
+      freed = freed || !plan.plan.retired.empty();
+      plans.push_back(std::move(plan));
+    }
+    store_->agent()->services_resolved = resolved_;
+    status = careful ? ApplyOneByOne(std::move(plans)) : ApplyTogether(std::move(plans));
+    if (!status.ok() && !careful) return status;
+  } while (!dirty_.empty());
   ready_ = true;
   PublishCounts();
   if (!status.ok()) return status;

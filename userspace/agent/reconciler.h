@@ -84,6 +84,7 @@ class Reconciler {
     maps::ServiceState after;
   };
 
+  ServiceSet TakeDirty(bool all);
   absl::Status Reconcile();
   absl::Status ReadKernel();
   ServicePlan PlanService(const ServiceName& name, Settled settled);

@@ -29,13 +29,9 @@ struct EndpointSets {
   bool any_usable = false;  // somewhere in the cluster
 };
 
-bool Contains(const std::vector<std::string>& values, std::string_view value) {
-  return std::find(values.begin(), values.end(), value) != values.end();
-}
-
 // A node without a name has no endpoints: an absent nodeName must not match it.
 bool IsLocal(const k8s::Endpoint& endpoint, const NodeFacts& node) {
-  return !node.name.empty() && endpoint.node_name == node.name;
+  return !node.name.empty() && endpoint.node_name.str() == node.name;
 }
 
 // Usable when nothing is ready: the pod still answers while it shuts down, which is
@@ -112,8 +108,8 @@ Topology TopologyOf(const std::vector<Candidate>& candidates, const NodeFacts& n
     if (!candidate.source->ready) continue;
     all_have_nodes &= !candidate.source->nodes.empty();
     all_have_zones &= !candidate.source->zones.empty();
-    one_for_node |= !node.name.empty() && Contains(candidate.source->nodes, node.name);
-    one_for_zone |= !node.zone.empty() && Contains(candidate.source->zones, node.zone);
+    one_for_node |= !node.name.empty() && candidate.source->nodes.contains(node.name);
+    one_for_zone |= !node.zone.empty() && candidate.source->zones.contains(node.zone);
   }
   if (all_have_nodes && one_for_node) return Topology::kSameNode;
   if (all_have_zones && one_for_zone) return Topology::kSameZone;
@@ -125,9 +121,9 @@ bool InTopology(const k8s::Endpoint& endpoint, Topology topology, const NodeFact
     case Topology::kAnywhere:
       return true;
     case Topology::kSameNode:
-      return Contains(endpoint.nodes, node.name);
+      return endpoint.nodes.contains(node.name);
     case Topology::kSameZone:
-      return Contains(endpoint.zones, node.zone);
+      return endpoint.zones.contains(node.zone);
   }
   return true;
 }

@@ -11,6 +11,17 @@ ServiceName ToServiceName(const k8s::ObjectName& name) {
   return {name.ns, name.name};
 }
 
+ServiceName OwnerOf(const k8s::EndpointSlice& slice) {
+  return {slice.name.ns, slice.service};
+}
+
+template <typename Slices>
+auto LowerBound(Slices& slices, const std::string& name) {
+  return std::lower_bound(
+      slices.begin(), slices.end(), name,
+      [](const auto& slice, const std::string& text) { return slice->name.name < text; });
+}
+
 void AddOnce(std::vector<ServiceName>& names, ServiceName name) {
   if (std::find(names.begin(), names.end(), name) == names.end()) names.push_back(std::move(name));
 }
@@ -56,24 +67,30 @@ void Store::SetService(const ServiceName& name, std::shared_ptr<const k8s::Servi
   DropIfEmpty(name);
 }
 
-void Store::SetSlice(const k8s::ObjectName& name, std::shared_ptr<const k8s::EndpointSlice> slice,
-                     std::vector<ServiceName>& dirty) {
-  std::optional<ServiceName> owner;
-  // A slice without the label belongs to nobody.
-  if (slice && !slice->service.empty()) owner = ServiceName{name.ns, slice->service};
-
-  const auto filed = owner_of_slice_.find(name);
-  if (filed != owner_of_slice_.end() && filed->second != owner) {
-    const ServiceName old_owner = filed->second;
-    owner_of_slice_.erase(filed);
-    entries_.at(old_owner).slices.erase(name.name);
-    MarkIfKnown(old_owner, dirty);
-    DropIfEmpty(old_owner);
+void Store::SetSlice(const k8s::ObjectName& name, Slice slice, std::vector<ServiceName>& dirty) {
+  const auto filed = slices_.find(name);
+  if (filed != slices_.end()) {
+    const Slice old = *filed;
+    slices_.erase(filed);
+    Unfile(*old);
+    if (!slice || slice->service != old->service) {
+      MarkIfKnown(OwnerOf(*old), dirty);
+      DropIfEmpty(OwnerOf(*old));
+    }
   }
-  if (!owner) return;
-  owner_of_slice_.insert_or_assign(name, *owner);
-  entries_[*owner].slices.insert_or_assign(name.name, std::move(slice));
-  MarkIfKnown(*owner, dirty);
+  // A slice without the label belongs to nobody.
+  if (!slice || slice->service.empty()) return;
+  const ServiceName owner = OwnerOf(*slice);
+  auto& slices = entries_[owner].slices;
+  slices.insert(LowerBound(slices, name.name), slice);
+  slices_.insert(std::move(slice));
+  MarkIfKnown(owner, dirty);
+}
+
+// Takes the slice from its Service.
+void Store::Unfile(const k8s::EndpointSlice& slice) {
+  auto& slices = entries_.at(OwnerOf(slice)).slices;
+  slices.erase(LowerBound(slices, slice.name.name));
 }
 
 void Store::SetNode(const k8s::Node& node, std::vector<ServiceName>& dirty) {
@@ -88,12 +105,12 @@ std::vector<ServiceName> Store::ApplyUnreadable(const k8s::ObjectKey& key, Servi
   // Where not even the owner could be read, the place where the slice was filed is the
   // best guess. A Node has no owner: its last known zone stays.
   if (owner.name.empty() && key.kind == k8s::ObjectKind::kEndpointSlice) {
-    const auto filed = owner_of_slice_.find(key.name);
-    if (filed != owner_of_slice_.end()) owner = filed->second;
+    const auto filed = slices_.find(key.name);
+    if (filed != slices_.end()) owner = OwnerOf(**filed);
   }
   if (owner.name.empty() || key.kind == k8s::ObjectKind::kNode) return dirty;
   owner_of_unreadable_.insert_or_assign(key, owner);
-  entries_[owner].unreadable.insert(key);
+  unreadable_[owner].insert(key);
   AddOnce(dirty, std::move(owner));
   return dirty;
 }
@@ -103,11 +120,12 @@ void Store::ForgetUnreadable(const k8s::ObjectKey& key, std::vector<ServiceName>
   if (marked == owner_of_unreadable_.end()) return;
   const ServiceName owner = marked->second;
   owner_of_unreadable_.erase(marked);
-  entries_.at(owner).unreadable.erase(key);
+  const auto keys = unreadable_.find(owner);
+  keys->second.erase(key);
+  if (keys->second.empty()) unreadable_.erase(keys);
   // Even a Service that is not known is resolved again: what stayed in force for it
   // because of this object may have to go now.
   AddOnce(dirty, owner);
-  DropIfEmpty(owner);
 }
 
 std::optional<ServiceInput> Store::Find(const ServiceName& name) const {
@@ -116,15 +134,12 @@ std::optional<ServiceInput> Store::Find(const ServiceName& name) const {
   ServiceInput input;
   input.service = found->second.service;
   input.node = node_;
-  input.slices.reserve(found->second.slices.size());
-  for (const auto& [_, slice] : found->second.slices)
-    input.slices.push_back(slice);
+  input.slices.assign(found->second.slices.begin(), found->second.slices.end());
   return input;
 }
 
 bool Store::Incomplete(const ServiceName& name) const {
-  const auto found = entries_.find(name);
-  return found != entries_.end() && !found->second.unreadable.empty();
+  return unreadable_.contains(name);
 }
 
 std::vector<ServiceName> Store::Services() const {
@@ -146,7 +161,7 @@ void Store::DropIfEmpty(const ServiceName& name) {
   const auto found = entries_.find(name);
   if (found == entries_.end()) return;
   const Entry& entry = found->second;
-  if (!entry.service && entry.slices.empty() && entry.unreadable.empty()) entries_.erase(found);
+  if (!entry.service && entry.slices.empty()) entries_.erase(found);
 }
 
 }  // namespace waggle::agent

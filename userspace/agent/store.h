@@ -8,9 +8,10 @@
 #include <string>
 #include <vector>
 
-#include "absl/container/btree_map.h"
 #include "absl/container/flat_hash_map.h"
 #include "absl/container/flat_hash_set.h"
+#include "absl/container/inlined_vector.h"
+#include "absl/hash/hash.h"
 #include "k8s-watch/source.h"
 #include "maps/desired.h"
 #include "userspace/agent/resolve.h"
@@ -38,18 +39,32 @@ class Store {
   std::vector<ServiceName> Services() const;
 
  private:
+  using Slice = std::shared_ptr<const k8s::EndpointSlice>;
   struct Entry {
     std::shared_ptr<const k8s::Service> service;  // null: only slices are known
-    absl::btree_map<std::string, std::shared_ptr<const k8s::EndpointSlice>> slices;
-    absl::flat_hash_set<k8s::ObjectKey> unreadable;
+    absl::InlinedVector<Slice, 1> slices;         // sorted by name
+  };
+  // By the name that the slice itself holds, which is then not there twice.
+  struct ByName {
+    using is_transparent = void;
+    static const k8s::ObjectName& Of(const k8s::ObjectName& name) { return name; }
+    static const k8s::ObjectName& Of(const Slice& slice) { return slice->name; }
+    template <typename A>
+    size_t operator()(const A& a) const {
+      return absl::Hash<k8s::ObjectName>()(Of(a));
+    }
+    template <typename A, typename B>
+    bool operator()(const A& a, const B& b) const {
+      return Of(a) == Of(b);
+    }
   };
 
   // Each adds to `dirty` the Services that are concerned. Null: the object is gone.
   void SetService(const ServiceName& name, std::shared_ptr<const k8s::Service> service,
                   std::vector<ServiceName>& dirty);
-  void SetSlice(const k8s::ObjectName& name, std::shared_ptr<const k8s::EndpointSlice> slice,
-                std::vector<ServiceName>& dirty);
+  void SetSlice(const k8s::ObjectName& name, Slice slice, std::vector<ServiceName>& dirty);
   void SetNode(const k8s::Node& node, std::vector<ServiceName>& dirty);
+  void Unfile(const k8s::EndpointSlice& slice);
   std::vector<ServiceName> ApplyUnreadable(const k8s::ObjectKey& key, ServiceName owner);
   void ForgetUnreadable(const k8s::ObjectKey& key, std::vector<ServiceName>& dirty);
   void MarkIfKnown(const ServiceName& name, std::vector<ServiceName>& dirty) const;
@@ -57,8 +72,9 @@ class Store {
 
   NodeFacts node_;
   absl::flat_hash_map<ServiceName, Entry> entries_;
-  // Where a slice was filed, as its label may change.
-  absl::flat_hash_map<k8s::ObjectName, ServiceName> owner_of_slice_;
+  // Those that are filed, each with its Service: that of its label.
+  absl::flat_hash_set<Slice, ByName, ByName> slices_;
+  absl::flat_hash_map<ServiceName, absl::flat_hash_set<k8s::ObjectKey>> unreadable_;
   absl::flat_hash_map<k8s::ObjectKey, ServiceName> owner_of_unreadable_;
 };
 

@@ -153,6 +153,52 @@ TEST(Reconciler, ChangeOfEndpointsIsOneStoreAndNoSystemCall) {
   EXPECT_EQ(node.TakeWork(), (Node::Work{0, 0, 0, 1}));
 }
 
+// More than is planned at a time, again after a restart in which addresses change hands between
+// what would be the first part and the last, and once more in the same run.
+TEST(Reconciler, ManyAtOnce) {
+  constexpr int kCount = 1500;
+  const auto ip = [](int i) {
+    return "10.96." + std::to_string(i / 250) + "." + std::to_string(i % 250 + 1);
+  };
+  // Service i has address (i + shift) mod kCount.
+  const auto world = [&](int shift) {
+    std::vector<k8s::ObjectChange> all;
+    for (int i = 0; i < kCount; ++i) {
+      const std::string name = "s" + std::to_string(i);
+      all.push_back(ServiceChange(name, {ip((i + shift) % kCount)}));
+      all.push_back(SliceChange(name, {"10.1.0." + std::to_string(i % 250 + 1)}));
+    }
+    return all;
+  };
+  const auto expected = [&](int shift) {
+    std::vector<std::string> lines;
+    for (int i = 0; i < kCount; ++i) {
+      lines.push_back("s" + std::to_string(i) + " " + ip((i + shift) % kCount) +
+                      ":80 forward 10.1.0." + std::to_string(i % 250 + 1) + ":8080");
+    }
+    return lines;
+  };
+  Node node({.frontends = kCount, .services = 4096, .backends = 8192, .udp_flows = 16});
+  node.Handle(Batch(world(0), true));
+  EXPECT_THAT(node.InForce(), testing::UnorderedElementsAreArray(expected(0)));
+
+  node.Restart();
+  node.Handle(Batch(world(700), true));
+  EXPECT_THAT(node.InForce(), testing::UnorderedElementsAreArray(expected(700)));
+  EXPECT_THAT(node.reconciler->problems(), IsEmpty());
+
+  node.EndGrace();
+  node.Handle(Batch(world(1), true));
+  node.EndGrace();
+  EXPECT_THAT(node.InForce(), testing::UnorderedElementsAreArray(expected(1)));
+  EXPECT_THAT(node.reconciler->problems(), IsEmpty());
+
+  node.Restart();
+  node.TakeWork();
+  node.Handle(Batch(world(1), true));
+  EXPECT_EQ(node.TakeWork(), (Node::Work{0, 0, 0, kCount}));
+}
+
 TEST(Reconciler, CostOfOneChangeDoesNotDependOnTheNumberOfServices) {
   std::vector<Node::Work> work;
   for (const int count : {1, 10, 1000}) {

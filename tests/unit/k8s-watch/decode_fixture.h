@@ -51,12 +51,12 @@ inline std::string Show(const EndpointSlice& slice) {
                     std::string(net::ProtocolName(port.protocol)), ";");
   }
   for (const Endpoint& endpoint : slice.endpoints) {
-    absl::StrAppend(&text, " ", endpoint.address.ToString(), "(", endpoint.ready ? "r" : "-",
-                    endpoint.serving ? "s" : "-", endpoint.terminating ? "t" : "-",
-                    endpoint.node_name.empty() ? "" : " on " + endpoint.node_name,
-                    endpoint.zones.empty() ? "" : " zones " + absl::StrJoin(endpoint.zones, ","),
-                    endpoint.nodes.empty() ? "" : " nodes " + absl::StrJoin(endpoint.nodes, ","),
-                    ")");
+    absl::StrAppend(
+        &text, " ", endpoint.address.ToString(), "(", endpoint.ready ? "r" : "-",
+        endpoint.serving ? "s" : "-", endpoint.terminating ? "t" : "-",
+        endpoint.node_name.empty() ? "" : " on " + endpoint.node_name.str(),
+        endpoint.zones.empty() ? "" : " zones " + absl::StrJoin(endpoint.zones.names(), ","),
+        endpoint.nodes.empty() ? "" : " nodes " + absl::StrJoin(endpoint.nodes.names(), ","), ")");
   }
   if (slice.trigger.unix_ns != 0) absl::StrAppend(&text, " trigger=", slice.trigger.unix_ns);
   return text;

@@ -5,7 +5,9 @@
 #define WAGGLE_TESTS_UNIT_MAPS_FAKE_MAP_STORE_H_
 
 #include <arpa/inet.h>
+#include <gtest/gtest.h>
 
+#include <algorithm>
 #include <array>
 #include <compare>
 #include <cstring>
@@ -67,6 +69,7 @@ class FakeMapStore final : public MapStore {
   std::function<void(const Event&)> after;
   // The n-th call from now that can fail does (1: the next); a batch fails half done.
   std::optional<int> fail_in;
+  bool no_memory = false;  // Cover() fails where it would have to map more
 
   absl::Status InsertFrontends(absl::Span<const WritePlan::FrontendInsert> rows) override {
     ++calls;
@@ -112,7 +115,15 @@ class FakeMapStore final : public MapStore {
     End();
     return absl::OkStatus();
   }
+  absl::Status Cover(uint32_t lists, uint32_t backends) override {
+    if (lists <= covered_lists_ && backends <= covered_backends_) return absl::OkStatus();
+    if (no_memory) return absl::ResourceExhaustedError("mmap: told to fail");
+    covered_lists_ = std::max(covered_lists_, lists);
+    covered_backends_ = std::max(covered_backends_, backends);
+    return absl::OkStatus();
+  }
   void StoreList(uint32_t slot, const waggle_list& value) override {
+    EXPECT_LT(slot, covered_lists_) << "the real one is not mapped there";
     Begin(Step::kListTail, slot);
     lists_.at(slot).affinity_s = value.affinity_s;
     lists_.at(slot).service_id = value.service_id;
@@ -122,6 +133,7 @@ class FakeMapStore final : public MapStore {
     End();
   }
   void StoreBackends(uint32_t base, absl::Span<const waggle_backend> rows) override {
+    EXPECT_LE(base + rows.size(), covered_backends_) << "the real one is not mapped there";
     for (const waggle_backend& row : rows) {
       Begin(Step::kBackend, base);
       backends_.at(base) = row;
@@ -135,6 +147,13 @@ class FakeMapStore final : public MapStore {
       raw.frontends.push_back({key, value});
     for (const auto& [id, value] : services_)
       raw.services.push_back({id, value});
+    for (const auto& [key, value] : frontends_) {
+      if (value.slot >= lists_.size()) continue;
+      covered_lists_ = std::max(covered_lists_, value.slot + 1);
+      const uint64_t end = uint64_t{lists_[value.slot].base} + lists_[value.slot].count;
+      if (end > backends_.size()) continue;
+      covered_backends_ = std::max(covered_backends_, static_cast<uint32_t>(end));
+    }
     return raw;
   }
   ArrayView arrays() const override {
@@ -196,6 +215,8 @@ class FakeMapStore final : public MapStore {
   std::map<uint32_t, waggle_service> services_;
   std::vector<waggle_list> lists_;
   std::vector<waggle_backend> backends_;
+  uint32_t covered_lists_ = 0;  // as the real one is mapped
+  uint32_t covered_backends_ = 0;
   std::unique_ptr<waggle_agent> agent_;
   Event event_{};
 };

@@ -247,7 +247,8 @@ TEST(Slots, AdoptTakesAllThatTablesUseAndStraysToo) {
   refused.slot = 0;
   refused.list.fate = WAGGLE_FATE_REFUSE;
   refused.frontends.resize(1);
-  tables.services[{"ns", "a"}].ports.push_back({.id = 1, .service = {}, .lists = {list, refused}});
+  tables.services[{"ns", "a"}].ports.push_back(
+      {.id = 1, .name = "", .protocol = 0, .lists = {list, refused}});
   tables.stray_frontends.resize(1);
   tables.stray_services = {0};
   slots.Adopt(tables);

@@ -31,6 +31,22 @@ TEST(Writer, CountsWhatItDoes) {
   EXPECT_EQ(counts.write_errors, 0u);
 }
 
+TEST(Writer, WithoutMemoryForTheArraysNothingIsWritten) {
+  ModelAgent agent;
+  agent.Set(Web());
+  const auto frontends = agent.store.frontends().size();
+  auto planned = agent.PlanFor(
+      Service("more", {Port("http", {Forward({"10.96.0.2:80"}, {"10.1.0.3:1", "10.1.0.4:1"})})}));
+  ASSERT_TRUE(planned.ok());
+  agent.store.no_memory = true;
+  EXPECT_TRUE(absl::IsResourceExhausted(Writer(&agent.store).Apply(planned->plan)));
+  EXPECT_EQ(agent.store.frontends().size(), frontends);
+  EXPECT_EQ(agent.store.services().size(), 1u);
+  agent.store.no_memory = false;
+  EXPECT_TRUE(Writer(&agent.store).Apply(planned->plan).ok());
+  EXPECT_EQ(agent.store.frontends().size(), frontends + 1);
+}
+
 TEST(Writer, CountsMovesAsOneOfEach) {
   ModelAgent agent;
   agent.Set(Web());
