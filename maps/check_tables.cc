@@ -182,40 +182,45 @@ CheckedTables CheckTables(const RawTables& raw, const ArrayView& arrays) {
   return Checker(raw, arrays).Run();
 }
 
+ResolvedService DecompileService(const ServiceName& name, const ServiceState& state,
+                                 const ArrayView& arrays) {
+  ResolvedService service;
+  service.name = name;
+  for (const PortState& port_state : state.ports) {
+    if (port_state.lists.empty()) continue;  // a crash before the first frontend
+    ResolvedPort& port = service.ports.emplace_back();
+    port.name = port_state.name;
+    port.protocol = static_cast<net::Protocol>(port_state.protocol);
+    for (const ListState& list_state : port_state.lists) {
+      BackendList& list = port.lists.emplace_back();
+      list.fate = static_cast<Fate>(list_state.list.fate);
+      list.policy = static_cast<Policy>(list_state.list.policy);
+      list.affinity_s = list_state.list.affinity_s;
+      for (uint32_t i = 0; i < list_state.list.count; ++i) {
+        list.backends.push_back(ToBackend(arrays.backends[list_state.list.base + i]));
+      }
+      std::sort(list.backends.begin(), list.backends.end());
+      for (const FrontendRow& row : list_state.frontends) {
+        list.frontends.push_back({{ToAddress(row.key.addr), ntohs(row.key.port_be)},
+                                  static_cast<FrontendKind>(row.kind),
+                                  static_cast<Scope>(row.key.scope)});
+      }
+      std::sort(list.frontends.begin(), list.frontends.end());
+    }
+    std::sort(port.lists.begin(), port.lists.end(),
+              [](const BackendList& left, const BackendList& right) {
+                return left.frontends < right.frontends;
+              });
+  }
+  std::sort(service.ports.begin(), service.ports.end());
+  return service;
+}
+
 std::vector<ResolvedService> Decompile(const Tables& tables, const ArrayView& arrays) {
   std::vector<ResolvedService> services;
   services.reserve(tables.services.size());
-  for (const auto& [name, state] : tables.services) {
-    ResolvedService& service = services.emplace_back();
-    service.name = name;
-    for (const PortState& port_state : state.ports) {
-      if (port_state.lists.empty()) continue;  // a crash before the first frontend
-      ResolvedPort& port = service.ports.emplace_back();
-      port.name = port_state.name;
-      port.protocol = static_cast<net::Protocol>(port_state.protocol);
-      for (const ListState& list_state : port_state.lists) {
-        BackendList& list = port.lists.emplace_back();
-        list.fate = static_cast<Fate>(list_state.list.fate);
-        list.policy = static_cast<Policy>(list_state.list.policy);
-        list.affinity_s = list_state.list.affinity_s;
-        for (uint32_t i = 0; i < list_state.list.count; ++i) {
-          list.backends.push_back(ToBackend(arrays.backends[list_state.list.base + i]));
-        }
-        std::sort(list.backends.begin(), list.backends.end());
-        for (const FrontendRow& row : list_state.frontends) {
-          list.frontends.push_back({{ToAddress(row.key.addr), ntohs(row.key.port_be)},
-                                    static_cast<FrontendKind>(row.kind),
-                                    static_cast<Scope>(row.key.scope)});
-        }
-        std::sort(list.frontends.begin(), list.frontends.end());
-      }
-      std::sort(port.lists.begin(), port.lists.end(),
-                [](const BackendList& left, const BackendList& right) {
-                  return left.frontends < right.frontends;
-                });
-    }
-    std::sort(service.ports.begin(), service.ports.end());
-  }
+  for (const auto& [name, state] : tables.services)
+    services.push_back(DecompileService(name, state, arrays));
   std::sort(services.begin(), services.end());
   return services;
 }

@@ -50,6 +50,8 @@ struct CheckedTables {
 CheckedTables CheckTables(const RawTables& raw, const ArrayView& arrays);
 
 // The kernel's content in the words of resolve(): sorted by name. Pure.
+ResolvedService DecompileService(const ServiceName& name, const ServiceState& state,
+                                 const ArrayView& arrays);
 std::vector<ResolvedService> Decompile(const Tables& tables, const ArrayView& arrays);
 
 struct MapUsage {

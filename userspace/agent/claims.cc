@@ -157,6 +157,10 @@ Claims::Outcome Claims::Claim(ResolvedService service, int64_t created_s) {
   return outcome;
 }
 
+void Claims::Adopt(const ResolvedService& service) {
+  Replace(service.name, KeysOf(service), kBeforeAll);
+}
+
 std::vector<ServiceName> Claims::Release(const ServiceName& name) {
   return Replace(name, {}, 0);
 }

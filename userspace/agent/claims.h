@@ -25,9 +25,15 @@ class Claims {
     std::vector<ServiceName> affected;  // others that won or lost a frontend: resolve again; sorted
   };
 
+  // What is in force and belongs to nobody that is known goes before all others: it stays until
+  // its own source has spoken.
+  static constexpr int64_t kBeforeAll = 1;
+
   // Replaces what the Service claims. `created_s` is its creationTimestamp, Unix seconds;
   // 0: unknown, which counts as younger than all that are known.
   Outcome Claim(ResolvedService service, int64_t created_s);
+  // As Claim() with kBeforeAll, for what the kernel holds when the agent starts.
+  void Adopt(const ResolvedService& service);
   // The Service is gone. Returns the Services that now hold what it held.
   std::vector<ServiceName> Release(const ServiceName& name);
 

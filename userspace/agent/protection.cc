@@ -15,19 +15,17 @@ bool LessEndpoint(const Backend& left, const Backend& right) {
 
 }  // namespace
 
-void Protection::Adopt(const std::vector<ResolvedService>& in_force) {
-  services_.clear();
-  for (const ResolvedService& service : in_force) {
-    Records& records = services_[service.name];
-    for (const ResolvedPort& port : service.ports) {
-      for (const BackendList& list : port.lists) {
-        for (const Frontend& frontend : list.frontends) {
-          records.push_back({port.name, port.protocol, frontend, list.policy, list.affinity_s,
-                             list.fate, false, list.backends});
-        }
+Protection::Records Protection::RecordsOf(const ResolvedService& service) {
+  Records records;
+  for (const ResolvedPort& port : service.ports) {
+    for (const BackendList& list : port.lists) {
+      for (const Frontend& frontend : list.frontends) {
+        records.push_back({port.name, port.protocol, frontend, list.policy, list.affinity_s,
+                           list.fate, false, list.backends});
       }
     }
   }
+  return records;
 }
 
 void Protection::JoinList(Records& records, net::Protocol protocol, BackendList& list) {
@@ -52,6 +50,10 @@ void Protection::JoinList(Records& records, net::Protocol protocol, BackendList&
 }
 
 ResolvedService Protection::Join(ResolvedService service) {
+  if (const auto unread = unread_.find(service.name); unread != unread_.end()) {
+    services_.emplace(service.name, RecordsOf(in_force_(service.name)));
+    unread_.erase(unread);
+  }
   const auto found = services_.find(service.name);
   if (found == services_.end()) return service;
   Records& records = found->second;

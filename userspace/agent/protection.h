@@ -4,24 +4,36 @@
 #ifndef WAGGLE_USERSPACE_AGENT_PROTECTION_H_
 #define WAGGLE_USERSPACE_AGENT_PROTECTION_H_
 
-#include <map>
+#include <functional>
+#include <utility>
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
+#include "absl/container/flat_hash_set.h"
 #include "maps/desired.h"
 
 namespace waggle::agent {
 
 class Protection {
  public:
-  // Replaces everything.
-  void Adopt(const std::vector<ResolvedService>& in_force);
+  // Reads what a Service has in the kernel. It is asked for a Service when that is joined for
+  // the first time, so that a start in which nothing is missing remembers names only.
+  using InForce = std::function<ResolvedService(const ServiceName&)>;
+
+  Protection() = default;  // of nothing
+  explicit Protection(InForce in_force) : in_force_(std::move(in_force)) {}
+
+  // What the kernel has for this Service now is protected.
+  void Adopt(const ServiceName& name) { unread_.insert(name); }
 
   // `service` and what is protected of it. What both have is known from now on and no
   // longer protected.
   ResolvedService Join(ResolvedService service);
   // Nothing of this Service is protected any more.
-  void Release(const ServiceName& name) { services_.erase(name); }
+  void Release(const ServiceName& name) {
+    services_.erase(name);
+    unread_.erase(name);
+  }
 
  private:
   struct Record {
@@ -36,8 +48,11 @@ class Protection {
   };
   using Records = std::vector<Record>;
 
+  static Records RecordsOf(const ResolvedService& service);
   static void JoinList(Records& records, net::Protocol protocol, BackendList& list);
 
+  InForce in_force_;
+  absl::flat_hash_set<ServiceName> unread_;  // adopted and not joined yet
   absl::flat_hash_map<ServiceName, Records> services_;
 };
 

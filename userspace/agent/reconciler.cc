@@ -24,12 +24,28 @@ Reconciler::Reconciler(std::string node_name, const maps::Sizes& sizes, maps::Ma
       store_(store),
       writer_(store),
       slots_(sizes),
-      grace_(std::move(grace)) {}
+      grace_(std::move(grace)),
+      protection_([this](const ServiceName& name) { return InForce(name); }) {}
 
 absl::Status Reconciler::Adopt() {
   if (absl::Status status = ReadKernel(); !status.ok()) return status;
-  protection_.Adopt(maps::Decompile(tables_, store_->arrays()));
+  AdoptServices();
   return absl::OkStatus();
+}
+
+// What is in force is protected, and claimed, so that a frontend is in no plan but that of the
+// Service that holds it.
+void Reconciler::AdoptServices() {
+  for (const auto& [name, state] : tables_.services) {
+    protection_.Adopt(name);
+    claims_.Adopt(InForce(name));
+  }
+}
+
+ResolvedService Reconciler::InForce(const ServiceName& name) const {
+  const auto found = tables_.services.find(name);
+  if (found == tables_.services.end()) return {name, {}};
+  return maps::DecompileService(name, found->second, store_->arrays());
 }
 
 absl::Status Reconciler::ReadKernel() {
@@ -57,8 +73,9 @@ absl::Status Reconciler::CarryOver(const std::vector<ResolvedService>& services)
     total.Append(std::move(planned->plan));
     tables_.services[service.name] = std::move(planned->after);
   }
-  protection_.Adopt(services);
-  return Apply(total);
+  if (absl::Status status = Apply(total); !status.ok()) return status;
+  AdoptServices();
+  return absl::OkStatus();
 }
 
 absl::Status Reconciler::Handle(EventQueue::Batch batch) {
@@ -225,15 +242,12 @@ absl::Status Reconciler::Reconcile() {
     if (absl::Status status = RemoveStrays(); !status.ok()) return status;
   }
 
-  // What is in force and not settled yet may hold a frontend that another Service claims: both
-  // have to be in one plan then, so that the frontend is moved.
-  const bool all = careful || !(ready_ || tables_.services.empty());
   bool freed = false;
   absl::Status status;
   do {
     std::vector<ServicePlan> plans;
     for (auto& [name, settled] :
-         Settle({objects_, claims_, protection_, complete_}, TakeDirty(all), &resolved_)) {
+         Settle({objects_, claims_, protection_, complete_}, TakeDirty(careful), &resolved_)) {
       ServicePlan plan = PlanService(name, std::move(settled));
       if (plan.plan.empty()) continue;
       freed = freed || !plan.plan.retired.empty();

@@ -42,6 +42,9 @@ class Reconciler {
   Reconciler(std::string node_name, const maps::Sizes& sizes, maps::MapStore* store,
              GraceHooks grace);
 
+  Reconciler(const Reconciler&) = delete;
+  Reconciler& operator=(const Reconciler&) = delete;
+
   // Reads what the kernel holds and takes it as in force, and as protected until the
   // sources are complete. Once, before anything else.
   absl::Status Adopt();
@@ -86,6 +89,8 @@ class Reconciler {
 
   ServiceSet TakeDirty(bool all);
   absl::Status Reconcile();
+  void AdoptServices();
+  ResolvedService InForce(const ServiceName& name) const;
   absl::Status ReadKernel();
   ServicePlan PlanService(const ServiceName& name, Settled settled);
   absl::Status ApplyTogether(std::vector<ServicePlan> plans);
@@ -100,13 +105,13 @@ class Reconciler {
 
   Store objects_;
   Claims claims_;
-  Protection protection_;
   maps::Sizes sizes_;
   maps::MapStore* store_;
   maps::Writer writer_;
   maps::Slots slots_;
   maps::Tables tables_;
   GraceHooks grace_;
+  Protection protection_;
   ServiceSet dirty_;
   ServiceSet left_out_;  // found no room
   bool synced_ = false;

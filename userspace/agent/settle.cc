@@ -4,13 +4,6 @@
 #include <utility>
 
 namespace waggle::agent {
-namespace {
-
-// What is in force and belongs to nobody that is known goes before all others: it stays
-// until its own source has spoken.
-constexpr int64_t kBeforeAll = 1;
-
-}  // namespace
 
 absl::btree_map<ServiceName, Settled> Settle(const SettleInput& input,
                                              absl::btree_set<ServiceName> work,
@@ -40,8 +33,8 @@ absl::btree_map<ServiceName, Settled> Settle(const SettleInput& input,
         work.insert(std::move(other));
       continue;
     }
-    Claims::Outcome outcome = input.claims.Claim(std::move(resolution.service),
-                                                 known ? known->service->created_s : kBeforeAll);
+    Claims::Outcome outcome = input.claims.Claim(
+        std::move(resolution.service), known ? known->service->created_s : Claims::kBeforeAll);
     entry.service = std::move(outcome.service);
     entry.problems.insert(entry.problems.end(), outcome.problems.begin(), outcome.problems.end());
     for (ServiceName& other : outcome.affected)
