@@ -2,9 +2,15 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <filesystem>
+#include <fstream>
+#include <memory>
+#include <sstream>
+#include <string>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
 #include "tests/cluster/kube_cluster.h"
 
 namespace waggle::cluster {
@@ -17,6 +23,17 @@ using testing::UnorderedElementsAre;
 
 // Apiservers that start take all CPUs for seconds; who has to wait for one has not failed.
 constexpr char kPatient[] = "10000";
+
+void WriteText(const std::string& path, const std::string& text) {
+  std::filesystem::create_directories(std::filesystem::path(path).parent_path());
+  std::ofstream(path, std::ios::binary) << text << std::flush;
+}
+
+std::string ReadText(const std::string& path) {
+  std::ostringstream text;
+  text << std::ifstream(path, std::ios::binary).rdbuf();
+  return text.str();
+}
 
 class ApiAgentTest : public testing::Test {
  protected:
@@ -133,6 +150,65 @@ TEST_F(ApiAgentTest, KnowsOneFamilyFromTheOther) {
   cluster_.AwaitEndpoints("only4", {&cluster_.b1, &cluster_.b2});
   cluster_.AwaitFollowed();
   ExpectAnswers(ClusterIpsOf(gained), {"b1", "b2"});
+}
+
+// As the DaemonSet of kubeadm gives it: a volume of a ConfigMap with the configuration and the
+// kubeconfig that it names, whose credentials are a pod's files. An update of the volume ends
+// the agent, and nothing else.
+TEST_F(ApiAgentTest, StartsFromKubeadmsConfiguration) {
+  const lab::Addresses ips = ClusterIpsOf(cluster_.CreateWeb());
+  const std::string volume = cluster_.lab.scratch() + "/kube-proxy";
+  const auto mount = [&volume](const std::string& version, const std::string& text) {
+    std::filesystem::create_directories(volume + "/.." + version);
+    WriteText(volume + "/.." + version + "/config.conf", text);
+    std::filesystem::create_symlink(".." + version, volume + "/..tmp");
+    std::filesystem::rename(volume + "/..tmp", volume + "/..data");
+  };
+  const ApiAccess access = cluster_.control.access(kKubeProxy);
+  WriteText(volume + "/token", access.token + "\n");
+  WriteText(volume + "/kubeconfig.conf", absl::StrCat("apiVersion: v1\n"
+                                                      "kind: Config\n"
+                                                      "clusters:\n"
+                                                      "- cluster:\n"
+                                                      "    certificate-authority: ",
+                                                      access.ca, "\n    server: ", access.Url(),
+                                                      "\n"
+                                                      "  name: default\n"
+                                                      "contexts:\n"
+                                                      "- context:\n"
+                                                      "    cluster: default\n"
+                                                      "    namespace: default\n"
+                                                      "    user: default\n"
+                                                      "  name: default\n"
+                                                      "current-context: default\n"
+                                                      "users:\n"
+                                                      "- name: default\n"
+                                                      "  user:\n"
+                                                      "    tokenFile: ",
+                                                      volume, "/token\n"));
+  const std::string kubeadm = absl::StrReplaceAll(ReadText(WAGGLE_CONFIG_TESTDATA "/kubeadm.conf"),
+                                                  {{"/var/lib/kube-proxy", volume}});
+  mount("1", kubeadm);
+  std::filesystem::create_symlink("..data/config.conf", volume + "/config.conf");
+
+  cluster_.agent = std::make_unique<lab::Agent>(
+      cluster_.lab, cluster_.node1,
+      lab::AgentOptions{.flags = {"--config", volume + "/config.conf"}});
+  cluster_.agent->AwaitReady();
+  cluster_.AwaitFollowed();
+  EXPECT_THAT(cluster_.agent->Log(), testing::HasSubstr("no effect: clusterCIDR"));
+  ExpectAnswers(ips, {"b1", "b2"});
+
+  mount("2", kubeadm);  // a new version with the old content
+  MakeB1(false);        // which the agent saw before this
+  EXPECT_TRUE(cluster_.agent->running());
+  mount("3", kubeadm + "# and a comment\n");
+  EXPECT_THAT(cluster_.agent->AwaitRefusal().err,
+              testing::HasSubstr("config.conf has changed; ending, to be started again"));
+  ExpectAnswers(ips, {"b2"});
+  cluster_.agent->Start();
+  cluster_.agent->AwaitReady();
+  EXPECT_EQ(lab::MapWrites(lab::ReadAgent(cluster_.node1.pin_path())), 0u);
 }
 
 TEST_F(ApiAgentTest, ServesOnWhileTheApiserverIsAway) {

@@ -37,8 +37,10 @@ uint64_t BoottimeNs() {
 Argv AgentArgv(const Lab& lab, const Node& node, const AgentOptions& options) {
   Argv argv = Command({"agent", "--node", node.name(), "--pin-path",
                        options.pin_path.empty() ? node.pin_path() : options.pin_path});
-  if (std::find(options.flags.begin(), options.flags.end(), "--kubeconfig") ==
-      options.flags.end()) {
+  const auto given = [&options](const char* flag) {
+    return std::find(options.flags.begin(), options.flags.end(), flag) != options.flags.end();
+  };
+  if (!given("--kubeconfig") && !given("--config")) {
     argv.insert(argv.end(),
                 {"--manifests", options.manifests.empty() ? lab.manifests() : options.manifests});
   }

@@ -12,7 +12,7 @@
 namespace waggle::lab {
 
 struct AgentOptions {
-  Argv flags = {};             // beside those of AgentArgv(); --kubeconfig: no --manifests
+  Argv flags = {};  // beside those of AgentArgv(); --kubeconfig, --config: no --manifests
   std::string manifests = {};  // the lab's, unless named
   std::string pin_path = {};   // the node's, unless named
   bool no_bpf_rights = false;

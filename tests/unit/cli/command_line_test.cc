@@ -160,6 +160,15 @@ TEST(AgentFlags, OwnOnesGoIntoTheOwnDocument) {
   EXPECT_THAT(text, HasSubstr("  pods:\n  - \"a*\"\n  - \"b*\"\n"));
 }
 
+TEST(AgentFlags, CleanupDoesWhatTheCommandDoes) {
+  const RunResult command = Waggle({"cleanup", "--pin-path", "/nowhere/at/all"});
+  const RunResult flag = Waggle({"agent", "--cleanup", "--pin-path", "/nowhere/at/all"});
+  EXPECT_EQ(flag.exit_code, command.exit_code);
+  EXPECT_EQ(flag.out, command.out);
+  EXPECT_EQ(flag.err, command.err);
+  EXPECT_THAT(flag.out + flag.err, HasSubstr("/nowhere/at/all"));
+}
+
 TEST(AgentFlags, InitOnlyEndsAtOnce) {
   EXPECT_EQ(Waggle({"agent", "--init-only", "--profiling=false"}).exit_code, 0);
   EXPECT_EQ(Waggle({"agent", "--init-only", "--oom-score-adj", "9999"}).exit_code, 2);

@@ -90,9 +90,6 @@ INSTANTIATE_TEST_SUITE_P(
         FieldCase{"logging: {vmodule: [{filePattern: 'a=b', verbosity: 1}]}",
                   {"logging.vmodule[0].filePattern: is \"a=b\", expected a pattern without '=' and "
                    "','"}},
-        FieldCase{"logging: {options: {text: {splitStream: true}}}",
-                  {"logging.options.text.splitStream: is set, which needs the feature gate "
-                   "LoggingAlphaOptions"}},
         FieldCase{"logging: {options: {json: {infoBufferSize: 64Ki}}}",
                   {"logging.options.json.infoBufferSize: is set, which needs the feature gate "
                    "LoggingAlphaOptions"}},
@@ -303,7 +300,7 @@ TEST(Gates, OfKubeProxyAreTaken) {
                                         "featureGates: {AllAlpha: true, "
                                         "NFTablesProxyMode: true, TopologyAwareHints: true, "
                                         "PreferSameTrafficDistribution: false}\n"
-                                        "logging: {options: {text: {splitStream: true}}}")))
+                                        "logging: {options: {text: {infoBufferSize: 1}}}")))
           .errors,
       IsEmpty());
 }
