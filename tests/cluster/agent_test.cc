@@ -4,9 +4,11 @@
 
 #include <filesystem>
 #include <fstream>
+#include <functional>
 #include <memory>
 #include <sstream>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -18,11 +20,15 @@ namespace {
 
 using net::Family;
 using testing::Contains;
+using testing::HasSubstr;
 using testing::Key;
+using testing::Not;
 using testing::UnorderedElementsAre;
 
 // Apiservers that start take all CPUs for seconds; who has to wait for one has not failed.
 constexpr char kPatient[] = "10000";
+// What controllers do with many objects.
+constexpr std::chrono::seconds kLong{60};
 
 void WriteText(const std::string& path, const std::string& text) {
   std::filesystem::create_directories(std::filesystem::path(path).parent_path());
@@ -130,6 +136,75 @@ TEST_F(ApiAgentTest, FollowsServices) {
 
   api().Remove("Service", "default", "web");
   cluster_.AwaitFollowed();
+}
+
+TEST_F(ApiAgentTest, ANamespaceGoesWithItsServices) {
+  const lab::Addresses ips = ClusterIpsOf(cluster_.CreateWeb());
+  api().Create(NamespaceObject("tenant"));
+  AddPod(api(), cluster_.node1, cluster_.b1, "web", "tenant");
+  Json theirs;
+  for (const char* name : {"db", "web"})
+    theirs = api().Create(ServiceObject(name, "tenant"));
+  ASSERT_TRUE(lab::WaitFor(
+      [&] { return ReadyEndpoints(api(), "web", "tenant") == AddressesOf({&cluster_.b1}); }));
+  cluster_.StartAgent();
+  cluster_.AwaitFollowed();
+  ExpectAnswers(ClusterIpsOf(theirs), {"b1"});
+  lab::Load load = Ask(ips);
+  api().Remove("Namespace", "", "tenant");
+  EXPECT_TRUE(lab::WaitFor(
+      [&] { return api().Get(PathOf("Namespace", "", "tenant")).status == 404; }, kLong));
+  cluster_.AwaitFollowed();
+  EXPECT_THAT(lab::ServiceList(cluster_.node1).out, Not(HasSubstr("tenant")));
+  ExpectAnswers(ips, {"b1", "b2"});
+  lab::Tally tally = load.Stop();
+  EXPECT_TRUE(tally.AllOk()) << tally;
+}
+
+TEST_F(ApiAgentTest, AThousandServicesComeAndGoAtOnce) {
+  const lab::Addresses ips = ClusterIpsOf(cluster_.CreateWeb());
+  cluster_.StartAgent();
+  cluster_.AwaitFollowed();
+  const std::string before = lab::ServiceList(cluster_.node1).out;
+  lab::Load load = Ask(ips);
+  // By several clients, so that the apiserver sets the pace.
+  constexpr int kClients = 4, kEach = 250;
+  const auto each = [&](const std::function<void(Api&, const std::string& name)>& act) {
+    std::vector<std::thread> threads;
+    for (int client = 0; client < kClients; ++client) {
+      threads.emplace_back([&, client] {
+        Api own = cluster_.control.NewApi();
+        for (int i = 0; i < kEach; ++i)
+          act(own, absl::StrCat("many", client * kEach + i));
+      });
+    }
+    for (std::thread& thread : threads)
+      thread.join();
+  };
+  // Half of them of each family.
+  each([](Api& own, const std::string& name) {
+    Json object = ServiceObject(name);
+    object["spec"]["selector"]["app"] = "web";
+    object["spec"]["ipFamilyPolicy"] = "SingleStack";
+    object["spec"]["ipFamilies"] = {name.back() % 2 == 0 ? "IPv4" : "IPv6"};
+    own.Create(object);
+  });
+  // One for each, two for `web` and one for `kubernetes`.
+  constexpr size_t kSlices = kClients * kEach + 3;
+  EXPECT_TRUE(lab::WaitFor([&] { return api().List("EndpointSlice", "default").size() == kSlices; },
+                           kLong));
+  cluster_.AwaitFollowed();
+  for (const auto& [name, family] :
+       {std::pair{"many998", Family::kIpv4}, {"many999", Family::kIpv6}}) {
+    const lab::Addresses at = ClusterIpsOf(api().Read("Service", "default", name));
+    lab::Tally tally = lab::AskMany(cluster_.client, "tcp", lab::At(at.Of(family), 80), 20);
+    EXPECT_TRUE(tally.AllOk()) << name << " " << tally;
+  }
+  each([](Api& own, const std::string& name) { own.Remove("Service", "default", name); });
+  cluster_.AwaitFollowed();
+  EXPECT_EQ(lab::ServiceList(cluster_.node1).out, before);
+  lab::Tally tally = load.Stop();
+  EXPECT_TRUE(tally.AllOk()) << tally;
 }
 
 TEST_F(ApiAgentTest, KnowsOneFamilyFromTheOther) {

@@ -1,5 +1,12 @@
 #include "tests/cluster/certificates.h"
 
+#include <openssl/pem.h>
+#include <openssl/x509.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <memory>
+
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "tests/lab/lab.h"
@@ -22,6 +29,32 @@ lab::Argv NewCertificate(const Certificate& files, const std::string& subject, i
       subject};
 }
 
+template <typename T, auto Free>
+struct Deleter {
+  void operator()(T* value) const { Free(value); }
+};
+using File = std::unique_ptr<FILE, Deleter<FILE, fclose>>;
+
+// The program openssl makes no certificate whose time is over: from a day before its end.
+void Redate(const Certificate& files, const std::string& signing_key, int days) {
+  constexpr long kDay = 86'400;
+  const File in(std::fopen(files.cert.c_str(), "re"));
+  const std::unique_ptr<X509, Deleter<X509, X509_free>> certificate(
+      in == nullptr ? nullptr : PEM_read_X509(in.get(), nullptr, nullptr, nullptr));
+  const File key_file(std::fopen(signing_key.c_str(), "re"));
+  const std::unique_ptr<EVP_PKEY, Deleter<EVP_PKEY, EVP_PKEY_free>> key(
+      key_file == nullptr ? nullptr
+                          : PEM_read_PrivateKey(key_file.get(), nullptr, nullptr, nullptr));
+  if (certificate == nullptr || key == nullptr) lab::Fail("cannot read again " + files.cert);
+  X509_gmtime_adj(X509_getm_notBefore(certificate.get()), (days - 1) * kDay);
+  X509_gmtime_adj(X509_getm_notAfter(certificate.get()), days * kDay);
+  const File out(std::fopen(files.cert.c_str(), "we"));
+  if (X509_sign(certificate.get(), key.get(), EVP_sha256()) == 0 || out == nullptr ||
+      PEM_write_X509(out.get(), certificate.get()) != 1) {
+    lab::Fail("cannot sign again " + files.cert);
+  }
+}
+
 }  // namespace
 
 Authority::Authority(std::string folder, const std::string& common_name)
@@ -36,7 +69,7 @@ Certificate Authority::Issue(const std::string& name, const std::string& subject
                              const std::vector<std::string>& alt_names, int days) const {
   Certificate files{absl::StrCat(folder_, "/", name, ".crt"),
                     absl::StrCat(folder_, "/", name, ".key")};
-  lab::Argv argv = NewCertificate(files, subject, days);
+  lab::Argv argv = NewCertificate(files, subject, std::max(days, 1));
   argv.insert(
       argv.end(),
       {"-CA", own_.cert, "-CAkey", own_.key, "-addext", "basicConstraints=critical,CA:FALSE",
@@ -47,6 +80,7 @@ Certificate Authority::Issue(const std::string& name, const std::string& subject
                 {"-addext", absl::StrCat("subjectAltName=", absl::StrJoin(alt_names, ","))});
   }
   OpenSsl(argv);
+  if (days < 0) Redate(files, own_.key, days);
   return files;
 }
 

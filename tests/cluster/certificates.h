@@ -21,7 +21,8 @@ class Authority {
 
   // Signs for a server with these subjectAltNames ("DNS:localhost", "IP:10.96.0.1") or,
   // without any, for a client. `name` names the files; an older certificate of that name
-  // is replaced. `subject` as openssl takes it: "/O=system:masters/CN=admin".
+  // is replaced. `subject` as openssl takes it: "/O=system:masters/CN=admin". With days < 0 it
+  // has expired.
   Certificate Issue(const std::string& name, const std::string& subject,
                     const std::vector<std::string>& alt_names = {}, int days = 2) const;
 

@@ -18,7 +18,7 @@ namespace {
 constexpr char kAddress4[] = "192.168.50.5";
 constexpr char kAddress6[] = "fd00:50::5";
 constexpr int kEtcdPort = 2379;
-constexpr uint16_t kApiserverPort = 6443;  // the second one's is the next
+constexpr uint16_t kApiserverPort = 6443;  // the others' are the next
 constexpr uint16_t kControllerManagerPort = 10257;
 // Ready in 4 s on an idle machine; others may be building on this one.
 constexpr std::chrono::seconds kStartPatience{90};
@@ -214,7 +214,7 @@ ControlPlane::ControlPlane() : folder_(lab::TheSandbox().files + "/control-plane
       Kubeconfig(absl::StrCat("https://127.0.0.1:", kApiserverPort), authority_->cert(), kAdmin));
 
   etcd_ = std::make_unique<Component>("etcd", EtcdArgv(folder_), EtcdReady);
-  for (int number : {0, 1}) {
+  for (int number : {0, 1, 2}) {
     apiservers_.push_back(std::make_unique<Component>(
         absl::StrCat("kube-apiserver ", number),
         ApiserverArgv(folder_, *authority_, server, number), [this, number] {
@@ -268,7 +268,7 @@ void ControlPlane::Join(const lab::Lab& lab) {
   lab.fabric().Ip("link set control master cluster up\n");
   // Where pods answer to: nodes do not masquerade towards it.
   std::string routes;
-  for (int node = 1; node <= 9; ++node) {
+  for (int node = 1; node <= 24; ++node) {
     absl::StrAppend(&routes, "route replace 10.244.", node, ".0/24 via 192.168.50.", 10 + node,
                     "\n", "route replace fd00:244:", node, "::/64 via fd00:50::", 10 + node, "\n");
   }
@@ -323,7 +323,8 @@ void ControlPlane::Repair() {
     if (one->running()) one->Thaw();
     if (!one->running()) one->Start();
   }
-  apiserver(1).Kill();
+  for (int number : {1, 2})
+    apiserver(number).Kill();
   // Controllers whose apiserver was away wait up to half a minute before they look again.
   if (apiserver().starts() != served_controllers_) {
     served_controllers_ = apiserver().starts();
@@ -335,8 +336,10 @@ void ControlPlane::Repair() {
 
 std::string ControlPlane::Logs() const {
   std::string out;
-  for (const Component* one :
-       {etcd_.get(), apiservers_[0].get(), apiservers_[1].get(), controller_manager_.get()}) {
+  std::vector<const Component*> all = {etcd_.get(), controller_manager_.get()};
+  for (const auto& one : apiservers_)
+    all.push_back(one.get());
+  for (const Component* one : all) {
     absl::StrAppend(&out, "---- the end of the log of ", one->name(), " ----\n",
                     LastLines(one->Log(), 30));
   }

@@ -72,7 +72,7 @@ class ControlPlane {
   ControlPlane& operator=(const ControlPlane&) = delete;
 
   Component& etcd() { return *etcd_; }
-  // apiserver(1) is a second one on the same etcd, which does not run until Start().
+  // apiserver(1) and (2) are others on the same etcd, which do not run until Start().
   Component& apiserver(int number = 0) { return *apiservers_.at(static_cast<size_t>(number)); }
   Component& controller_manager() { return *controller_manager_; }
 

@@ -8,6 +8,20 @@
 #include "absl/strings/str_join.h"
 
 namespace waggle::cluster {
+namespace {
+
+lab::RunResult PlanOfApiserver(const lab::Node& node, const lab::Lab& lab, Api& api) {
+  Json all = {{"apiVersion", "v1"}, {"kind", "List"}, {"items", Json::array()}};
+  for (const char* kind : {"Service", "EndpointSlice", "Node"}) {
+    for (Json& object : api.List(kind))
+      all["items"].push_back(std::move(object));
+  }
+  const std::string file = lab.scratch() + "/apiserver.json";
+  std::ofstream(file) << all.dump() << std::flush;
+  return lab::Waggle(node, {"plan", "--manifests", file, "--node", node.name(), "-o", "json"});
+}
+
+}  // namespace
 
 KubeCluster::KubeCluster()
     : lab::Nodes(lab::Cni::kRouted),
@@ -41,43 +55,40 @@ Json KubeCluster::CreateWeb(const std::string& name) {
 }
 
 void KubeCluster::StartAgent(const lab::Argv& flags, const std::string& kubeconfig) {
+  agent = StartAgentOn(node1, lab, control, flags, kubeconfig);
+}
+
+std::unique_ptr<lab::Agent> StartAgentOn(const lab::Node& node, const lab::Lab& lab,
+                                         const ControlPlane& control, const lab::Argv& flags,
+                                         const std::string& kubeconfig) {
   lab::AgentOptions options;
   options.flags = {"--kubeconfig",
                    kubeconfig.empty() ? control.WriteKubeconfig(kKubeProxy) : kubeconfig};
   options.flags.insert(options.flags.end(), flags.begin(), flags.end());
-  agent = std::make_unique<lab::Agent>(lab, node1, options);
+  auto agent = std::make_unique<lab::Agent>(lab, node, options);
   agent->AwaitReady();
+  return agent;
 }
 
-lab::RunResult KubeCluster::PlanOfApiserver() {
-  Json all = {{"apiVersion", "v1"}, {"kind", "List"}, {"items", Json::array()}};
-  for (const char* kind : {"Service", "EndpointSlice", "Node"}) {
-    for (Json& object : api().List(kind))
-      all["items"].push_back(std::move(object));
-  }
-  const std::string file = lab.scratch() + "/apiserver.json";
-  std::ofstream(file) << all.dump() << std::flush;
-  return lab::Waggle(node1, {"plan", "--manifests", file, "--node", node1.name(), "-o", "json"});
-}
-
-void KubeCluster::AwaitFollowed(std::chrono::milliseconds patience) {
+void AwaitFollowedOn(const lab::Node& node, const lab::Lab& lab, Api& api,
+                     std::chrono::milliseconds patience) {
   lab::RunResult want, have;
   bool followed = lab::WaitFor(
       [&] {
-        want = PlanOfApiserver();
-        have = lab::ServiceList(node1);
+        want = PlanOfApiserver(node, lab, api);
+        have = lab::ServiceList(node);
         return want.ok() && have.ok() && want.out == have.out;
       },
       patience);
-  EXPECT_TRUE(followed) << "plan of the apiserver's objects: " << want.ToString()
+  EXPECT_TRUE(followed) << node.name() << ": plan of the apiserver's objects: " << want.ToString()
                         << "\nkernel: " << have.ToString();
 }
 
-void KubeCluster::AwaitEndpoints(const std::string& service,
-                                 const std::vector<const lab::Place*>& places) {
+void AwaitEndpointsOf(const std::string& service, const std::vector<const lab::Place*>& places,
+                      Api& api) {
   std::vector<std::string> have;
   const std::vector<std::string> want = AddressesOf(places);
-  bool there = lab::WaitFor([&] { return (have = ReadyEndpoints(api(), service)) == want; },
+  bool there = lab::WaitFor([&] { return (have = ReadyEndpoints(api, service)) == want; },
                             std::chrono::seconds(60));  // controllers may have lost their apiserver
 
   if (!there) {

@@ -15,6 +15,20 @@
 
 namespace waggle::cluster {
 
+// For clusters of any shape. Starts an agent of this node with kube-proxy's rights and waits
+// until it serves.
+std::unique_ptr<lab::Agent> StartAgentOn(const lab::Node& node, const lab::Lab& lab,
+                                         const ControlPlane& control, const lab::Argv& flags = {},
+                                         const std::string& kubeconfig = "");
+// The kernel of this node holds exactly what the apiserver's objects mean. Adds a test failure
+// with both where it does not come to that.
+void AwaitFollowedOn(const lab::Node& node, const lab::Lab& lab, Api& api,
+                     std::chrono::milliseconds patience = lab::kPatience);
+// The controller's endpoints of this Service are exactly these places. Else the test process
+// ends.
+void AwaitEndpointsOf(const std::string& service, const std::vector<const lab::Place*>& places,
+                      Api& api);
+
 // node1 with the pods `client` and `b1`, node2 with the pod `b2`; b1 and b2 answer on port
 // 8080 and are registered with the label app=web. The control plane is as new before and
 // after.
@@ -38,14 +52,13 @@ class KubeCluster : public lab::Nodes {
   // Starts the agent of node1 with kube-proxy's rights and waits until it serves.
   void StartAgent(const lab::Argv& flags = {}, const std::string& kubeconfig = "");
 
-  // The kernel of node1 holds exactly what the apiserver's objects mean. Adds a test failure
-  // with both where it does not come to that.
-  void AwaitFollowed(std::chrono::milliseconds patience = lab::kPatience);
-  // The same, with endpoints for this Service that are exactly these places' before.
-  void AwaitEndpoints(const std::string& service, const std::vector<const lab::Place*>& places);
-
- private:
-  lab::RunResult PlanOfApiserver();
+  // Of node1.
+  void AwaitFollowed(std::chrono::milliseconds patience = lab::kPatience) {
+    AwaitFollowedOn(node1, lab, api(), patience);
+  }
+  void AwaitEndpoints(const std::string& service, const std::vector<const lab::Place*>& places) {
+    AwaitEndpointsOf(service, places, api());
+  }
 };
 
 }  // namespace waggle::cluster

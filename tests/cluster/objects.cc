@@ -66,7 +66,10 @@ void AddNode(Api& api, const lab::Node& node) {
 void AddPod(Api& api, const lab::Node& node, const lab::Place& pod, const std::string& app,
             const std::string& ns) {
   const bool host_network = pod.addresses().v4 == node.addresses().v4;
-  Json spec = {{"nodeName", node.name()}, {"hostNetwork", host_network}};
+  Json spec = {{"nodeName", node.name()},
+               {"hostNetwork", host_network},
+               // There is no kubelet that would let it go later.
+               {"terminationGracePeriodSeconds", 0}};
   spec["containers"] = Json::array({{{"name", "server"}, {"image", "none"}}});
   api.Create({{"apiVersion", "v1"},
               {"kind", "Pod"},

@@ -45,6 +45,7 @@ class Agent {
   int Stop();   // SIGTERM; the exit status
 
   bool running() { return process_->running(); }
+  pid_t pid() const { return process_->pid(); }
   std::string Log() const { return process_->Out() + process_->Err(); }
 
  private:
