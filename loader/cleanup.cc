@@ -6,8 +6,11 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <chrono>
 #include <filesystem>
 #include <system_error>
+#include <thread>
+#include <utility>
 
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
@@ -26,6 +29,14 @@
 
 namespace waggle::loader {
 namespace {
+
+// Datagrams that were sent to a Service are answered in this time, most of them.
+constexpr std::chrono::milliseconds kAnswersTake{500};
+
+// Does it translate what a process sends, rather than what it hears?
+bool IsAsking(const SockHook& hook) {
+  return hook.name.starts_with("connect") || hook.name.starts_with("sendmsg");
+}
 
 // What was removed, and what stays although it has a name of ours.
 struct Outcome {
@@ -116,17 +127,23 @@ absl::Status Cleanup(std::string_view pin_path, std::vector<std::string>* remove
 
   Outcome outcome{removed, {}};
   const std::string links = maps::PinOf(pin_path, maps::kLinkFolder);
+  // Devices first: else the packet path would take connections that sockets no longer
+  // translate, and leave them half-way.
+  for (const NetPin& pin : *net_pins) {
+    if (absl::Status status = outcome.Take(RemoveNetPin(pin), pin.path); !status.ok()) {
+      return status;
+    }
+  }
+  // Hooks that answer last, and late enough for the answers to what has been asked.
+  bool asks = false;
   for (auto hook = SockHooks().rbegin(); hook != SockHooks().rend(); ++hook) {
+    if (std::exchange(asks, IsAsking(*hook)) && !asks && !removed->empty()) {
+      std::this_thread::sleep_for(kAnswersTake);
+    }
     for (const char* suffix : {"_new", ""}) {
       const std::string path = absl::StrCat(links, "/", std::string(hook->name), suffix);
       absl::Status status = outcome.Take(RemoveLink(path, LinkKind::kCgroup), path);
       if (!status.ok()) return status;
-    }
-  }
-  // Devices after sockets, as they are attached before them.
-  for (const NetPin& pin : *net_pins) {
-    if (absl::Status status = outcome.Take(RemoveNetPin(pin), pin.path); !status.ok()) {
-      return status;
     }
   }
   if (absl::Status status = RemoveExchangePins(links, removed); !status.ok()) return status;

@@ -5,10 +5,13 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <cstdlib>
+#include <filesystem>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "tests/lab/sandbox.h"
 
 namespace waggle::cluster {
 namespace {
@@ -19,6 +22,19 @@ constexpr std::chrono::seconds kProxyPatience{60};
 lab::RunResult Must(lab::RunResult result, const std::string& what) {
   if (!result.ok()) lab::Fail(absl::StrCat(what, ": ", result.ToString()));
   return result;
+}
+
+// A folder with programs of the names that kube-proxy calls, which are iptables-legacy.
+std::string LegacyPrograms() {
+  const std::string folder = lab::TheSandbox().files + "/iptables-legacy";
+  if (!std::filesystem::create_directory(folder)) return folder;
+  for (const char* family : {"iptables", "ip6tables"}) {
+    for (const char* program : {"", "-save", "-restore"}) {
+      std::filesystem::create_symlink(absl::StrCat("/usr/sbin/", family, "-legacy", program),
+                                      absl::StrCat(folder, "/", family, program));
+    }
+  }
+  return folder;
 }
 
 }  // namespace
@@ -35,12 +51,20 @@ lab::Argv KubeProxyArgv(const ControlPlane& control, const lab::Node& node,
       "--conntrack-max-per-core=0", "--conntrack-tcp-timeout-established=0",
       "--conntrack-tcp-timeout-close-wait=0"};
   argv.insert(argv.end(), options.flags.begin(), options.flags.end());
+  if (options.legacy_iptables) {
+    const char* path = getenv("PATH");
+    argv.insert(argv.begin(),
+                {"env", absl::StrCat("PATH=", LegacyPrograms(), ":", path ? path : "")});
+  }
   return argv;
 }
 
 RealKubeProxy::RealKubeProxy(const ControlPlane& control, const lab::Node& node,
                              KubeProxyOptions options)
-    : node_(node), mode_(options.mode), argv_(KubeProxyArgv(control, node, options)) {
+    : node_(node),
+      mode_(options.mode),
+      legacy_(options.legacy_iptables),
+      argv_(KubeProxyArgv(control, node, options)) {
   Start();
 }
 
@@ -79,8 +103,9 @@ std::string RealKubeProxy::Rules() const {
     return absl::StrCat(node_.Run({"nft", "list", "table", "ip", "kube-proxy"}).out,
                         node_.Run({"nft", "list", "table", "ip6", "kube-proxy"}).out);
   }
-  return absl::StrCat(Must(node_.Run({"iptables-save"}), "iptables-save").out,
-                      Must(node_.Run({"ip6tables-save"}), "ip6tables-save").out);
+  const std::string save = legacy_ ? "tables-legacy-save" : "tables-save";
+  return absl::StrCat(Must(node_.Run({"ip" + save}), "ip" + save).out,
+                      Must(node_.Run({"ip6" + save}), "ip6" + save).out);
 }
 
 void RealKubeProxy::AwaitRules(const std::vector<std::string>& there,

@@ -15,6 +15,7 @@ inline constexpr const char* kKubeProxyModes[] = {"iptables", "nftables"};
 
 struct KubeProxyOptions {
   std::string mode = "iptables";  // or "nftables"
+  bool legacy_iptables = false;   // the programs that it calls are those of iptables-legacy
   // After those of KubeProxyArgv(), so that they win: "--cluster-cidr=".
   lab::Argv flags = {};
   std::string kubeconfig = {};  // one for the first apiserver, unless named
@@ -54,6 +55,7 @@ class RealKubeProxy {
  private:
   const lab::Node& node_;
   const std::string mode_;
+  const bool legacy_;
   const lab::Argv argv_;
   std::unique_ptr<lab::Process> process_;
 };

@@ -15,6 +15,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "loader/other_proxy.h"
 #include "loader/pin_lock.h"
 #include "loader/policy_engines.h"
 #include "maps/device_table.h"
@@ -37,8 +38,8 @@ constexpr size_t kMaxNames = 10;
 constexpr int kChooseEvery = 10;
 // Entries of `flows` that are looked at in a second, at least.
 constexpr uint32_t kCollectBudget = 20'000;
-// For so long after the first start packets of connections that began before it pass
-// untouched: what kube-proxy translated ends in that time, or goes on by itself.
+// For so long after the first start, and after kube-proxy's last connection was seen open, packets
+// of connections that began before pass untouched: connection tracking translates them.
 constexpr uint64_t kLostFlowsPassNs = 600ull * 1'000'000'000;
 
 uint64_t NowNs(clockid_t clock) {
@@ -82,6 +83,7 @@ class Agent {
   void DescribeSelf();
   absl::Status PreparePacketPath();
   void ChooseForwarding();
+  size_t OldConnections();
   void UpdateDevices();
   void CollectFlows(uint32_t budget);
   void Tick();
@@ -103,7 +105,8 @@ class Agent {
   std::unique_ptr<Reconciler> reconciler_;
   int ticks_ = 0;
   bool forgetting_ = false;      // flows of gone devices are being removed, slice by slice
-  std::string device_error_;     // what was said last
+  std::string conntrack_error_;  // what was said last
+  std::string device_error_;     // likewise
   std::string collector_error_;  // likewise
   size_t notes_logged_ = 0;
   bool in_force_ = false;
@@ -303,6 +306,23 @@ void Agent::LogDeviceNews() {
   }
 }
 
+// TCP connections that kube-proxy has translated and that are still open; looked for only as
+// long as there may be some. While there are, they have time.
+size_t Agent::OldConnections() {
+  const uint64_t until = settings_.Get().lost_flows_pass_until_ns;
+  const uint64_t now = NowNs(CLOCK_MONOTONIC);
+  if (until <= now) return 0;
+  const absl::StatusOr<size_t> count = loader::CountOldConnections(options_.datapath.pin_path);
+  const std::string error = count.ok() ? "" : std::string(count.status().message());
+  if (!error.empty() && error != conntrack_error_) {
+    spdlog::warn("whether connections of kube-proxy are still open cannot be seen: {}", error);
+  }
+  conntrack_error_ = error;
+  if (!count.ok() || *count == 0) return 0;
+  settings_.SetLostFlowsPassUntil(now + kLostFlowsPassNs);
+  return *count;
+}
+
 // Stores what shall be done with new flows, and says so when it has changed.
 void Agent::ChooseForwarding() {
   absl::StatusOr<std::vector<loader::PolicyEngine>> found = std::vector<loader::PolicyEngine>{};
@@ -311,6 +331,11 @@ void Agent::ChooseForwarding() {
     found = policy_engines_.Find({.pods = path.Covered({WAGGLE_ROLE_POD}),
                                   .uplinks = path.Covered({WAGGLE_ROLE_UPLINK, WAGGLE_ROLE_TUNNEL}),
                                   .own_programs = datapath_->PacketProgramIds()});
+  }
+  const size_t old = OldConnections();
+  if (old > 0 && found.ok()) {
+    found->push_back({absl::StrCat(old, " open TCP connections of kube-proxy"),
+                      "new ones may have the same ports, and conntrack must see both"});
   }
   const loader::ForwardingChoice choice = loader::ChooseForwarding(options_.forwarding, found);
   const waggle_settings before = settings_.Get();

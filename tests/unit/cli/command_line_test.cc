@@ -97,7 +97,10 @@ INSTANTIATE_TEST_SUITE_P(
         UsageCase{{"completion"}, "shell is required"},
         UsageCase{{"completion", "fish"}, "fish not in {bash}"},
         UsageCase{{"version", "--pin-path", "x"}, "--pin-path"},
-        UsageCase{{"cleanup", "now"}, "now"}));
+        UsageCase{{"cleanup", "now"}, "now"},
+        UsageCase{{"cleanup", "--dry-run"}, "--dry-run requires --kube-proxy"},
+        UsageCase{{"cleanup", "--kube-proxy", "--pin-path", "x"},
+                  "--pin-path excludes --kube-proxy"}));
 
 class Help : public testing::TestWithParam<std::vector<std::string>> {};
 
