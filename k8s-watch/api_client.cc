@@ -21,6 +21,9 @@ constexpr std::chrono::seconds kWaitEvery{1};
 // The most that may come before the body, or between two pieces of it: httplib reads lines
 // of any length.
 constexpr size_t kMaxOverhead = size_t{64} << 10;
+// A line before the body: httplib matches the first one with std::regex, whose recursion is as
+// deep as the line is long.
+constexpr size_t kMaxHeadLine = size_t{8} << 10;
 
 // What httplib reads from and writes to. Keeps the first error.
 class ConnectionStream final : public httplib::Stream {
@@ -48,8 +51,9 @@ class ConnectionStream final : public httplib::Stream {
         return -1;
       }
       if (*got > 0) on_bytes_();
-      // A trickle of bytes is no reason not to look at the time.
+      // That bytes come is no reason not to look at the time, and whether to stop.
       if (std::chrono::steady_clock::now() - last_wait_ >= kWaitEvery) {
+        if (*status_ = connection_->CheckStop(); !status_->ok()) return -1;
         if (*status_ = wait(); !status_->ok()) return -1;
       }
       begin_ = 0;
@@ -62,6 +66,7 @@ class ConnectionStream final : public httplib::Stream {
       return -1;
     }
     std::memcpy(to, buffer_.data() + begin_, given);
+    if (!head_came_ && !CheckLine({to, given})) return -1;
     begin_ += given;
     return static_cast<ssize_t>(given);
   }
@@ -78,10 +83,21 @@ class ConnectionStream final : public httplib::Stream {
   }
   socket_t socket() const override { return connection_->fd(); }
 
-  // A part of the body has been handed on.
-  void BodyCame() { overhead_ = 0; }
+  // The head, or a part of the body, has been handed on.
+  void BodyCame() {
+    overhead_ = 0;
+    head_came_ = true;
+  }
 
  private:
+  bool CheckLine(std::string_view bytes) {
+    const size_t end = bytes.rfind('\n');
+    line_ = end == std::string_view::npos ? line_ + bytes.size() : bytes.size() - end - 1;
+    if (line_ <= kMaxHeadLine) return true;
+    *status_ = absl::UnavailableError("a line of the answer's head is too long");
+    return false;
+  }
+
   Connection* const connection_;
   const std::function<absl::Status()> on_wait_;
   const std::function<void()> on_bytes_;
@@ -91,6 +107,8 @@ class ConnectionStream final : public httplib::Stream {
   size_t begin_ = 0;
   size_t end_ = 0;
   size_t overhead_ = 0;
+  bool head_came_ = false;
+  size_t line_ = 0;  // bytes of the head since the last line ended
   std::chrono::steady_clock::time_point last_wait_ = std::chrono::steady_clock::now();
 };
 
@@ -153,7 +171,7 @@ class ApiClient::Http final : public httplib::ClientImpl {
       if (stream_ != nullptr) stream_->BodyCame();
       return Take(reader_->OnData({data, size}));
     };
-    const bool reused = is_socket_open() != 0;
+    reused_ = is_socket_open() != 0;
     httplib::Response response;
     httplib::Error error = httplib::Error::Success;
     if (send(request, response, error)) {
@@ -166,7 +184,7 @@ class ApiClient::Http final : public httplib::ClientImpl {
                                                   : "no HTTP answer: the connection was closed");
     }
     // The server may close a connection that rests just when it is used again.
-    if (reused && !head_came_ && absl::IsUnavailable(status_)) return Get(target, token, reader);
+    if (reused_ && !head_came_ && absl::IsUnavailable(status_)) return Get(target, token, reader);
     return status_;
   }
 
@@ -200,6 +218,7 @@ class ApiClient::Http final : public httplib::ClientImpl {
 
   bool create_and_connect_socket(Socket& socket, httplib::Error& error) override {
     error = httplib::Error::Connection;
+    reused_ = false;
     std::unique_ptr<TlsContext> tls;
     if (endpoint_.tls) {
       auto made = TlsContext::Make(owner_.config_, owner_.surroundings_);
@@ -254,6 +273,7 @@ class ApiClient::Http final : public httplib::ClientImpl {
   // Of the request that is being made.
   ResponseReader* reader_ = nullptr;
   std::string token_;
+  bool reused_ = false;  // the request went out on a connection that had served another
   bool head_came_ = false;
   ConnectionStream* stream_ = nullptr;
   bool refused_ = false;

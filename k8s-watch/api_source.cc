@@ -14,10 +14,12 @@
 #include <mutex>
 #include <optional>
 #include <random>
+#include <system_error>
 #include <thread>
 #include <utility>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "k8s-watch/api_client.h"
 #include "k8s-watch/connection.h"
 #include "userspace/os/errno_status.h"
@@ -27,6 +29,8 @@ namespace waggle::k8s {
 namespace {
 
 constexpr size_t kWatches = ApiSource::kResources.size();
+constexpr size_t kNodeWatch = 2;
+static_assert(ApiSource::kResources[kNodeWatch] == "nodes");
 
 // What several reflectors tell, as if there were one.
 class Joint {
@@ -41,18 +45,12 @@ class Joint {
     const std::lock_guard lock(mutex_);
     // What was complete once is known well enough: nothing that a later list keeps back is lost.
     complete_[watch] = complete || complete_[watch].value_or(false);
-    bool all = true;
-    for (const auto& each : complete_) {
-      if (!each) return;
-      all = all && *each;
-    }
-    if (told_ && (*told_ || !all)) return;
-    told_ = all;
-    sink_->OnSynced(all);
+    TellSynced();
   }
   void OnProblems(size_t watch, std::vector<Problem> problems) {
     const std::lock_guard lock(mutex_);
     problems_[watch] = std::move(problems);
+    TellSynced();
     std::vector<Problem> all;
     for (const auto& each : problems_)
       all.insert(all.end(), each.begin(), each.end());
@@ -63,6 +61,20 @@ class Joint {
   }
 
  private:
+  void TellSynced() {
+    bool all = true;
+    for (size_t i = 0; i < kWatches; ++i) {
+      // The Node says where we are (zones, hints). Services do not wait for it when it cannot be
+      // had.
+      if (i == kNodeWatch && !complete_[i] && !problems_[i].empty()) continue;
+      if (!complete_[i]) return;
+      all = all && *complete_[i];
+    }
+    if (told_ && (*told_ || !all)) return;
+    told_ = all;
+    sink_->OnSynced(all);
+  }
+
   EventSink* const sink_;
   std::mutex mutex_;
   std::array<std::optional<bool>, kWatches> complete_;
@@ -100,13 +112,18 @@ class ApiSource::Workers {
   Workers(const Workers&) = delete;
   Workers& operator=(const Workers&) = delete;
 
-  void Start() {
+  absl::Status Start() {
     const std::string& node = source_.options_.node_name;
     const std::array<Resource, kWatches> resources = {
         Resource::Services(), Resource::EndpointSlices(), Resource::OneNode(node)};
-    for (size_t i = 0; i < kWatches; ++i) {
-      threads_.emplace_back([this, i, resource = resources[i]] { Run(i, resource); });
+    try {
+      for (size_t i = 0; i < kWatches; ++i) {
+        threads_.emplace_back([this, i, resource = resources[i]] { Run(i, resource); });
+      }
+    } catch (const std::system_error& error) {
+      return absl::ResourceExhaustedError(absl::StrCat("no thread for a watch: ", error.what()));
     }
+    return absl::OkStatus();
   }
 
  private:
@@ -166,8 +183,9 @@ absl::Status ApiSource::Start(EventSink* sink) {
   os::UniqueFd stop_fd(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
   if (!stop_fd) return os::ErrnoStatus(errno, "eventfd");
   workers_ = std::make_unique<Workers>(*this, sink, std::move(stop_fd));
-  workers_->Start();
-  return absl::OkStatus();
+  absl::Status status = workers_->Start();
+  if (!status.ok()) workers_.reset();
+  return status;
 }
 
 void ApiSource::Stop() {

@@ -254,7 +254,8 @@ class Kubeconfig {
     }};
     for (const auto& [key, advice] : kRefused) {
       const json* member = Member(*user.value, key);
-      if (member == nullptr || *member == "") continue;
+      // `as-groups: []` says nothing either.
+      if (member == nullptr || *member == "" || member->empty()) continue;
       return Invalid(user.place.At(key), absl::StrCat("is set; ", advice));
     }
     for (const auto& [file, data, target] :
@@ -272,13 +273,16 @@ class Kubeconfig {
     if (!token_file.ok()) return token_file.status();
     auto token = Text(user, "token");
     if (!token.ok()) return token.status();
-    // A file takes precedence, as with client-go: it can be renewed.
+    const Credential by_text = {*token, "", user.place.At("token")};
+    // A file takes precedence, as with client-go: it can be renewed. One that is not there does
+    // not.
     if (!token_file->empty()) {
       config->token = {"", Absolute(user.place.file, *token_file), user.place.At("tokenFile")};
-    } else if (!token->empty()) {
-      config->token = {*std::move(token), "", user.place.At("token")};
+      absl::Status status = ReadToken(config->token, surroundings_).status();
+      if (!absl::IsNotFound(status) || token->empty()) return status;
     }
-    if (!config->token.given()) return absl::OkStatus();
+    if (token->empty()) return absl::OkStatus();
+    config->token = by_text;
     return ReadToken(config->token, surroundings_).status();
   }
 
@@ -454,7 +458,11 @@ absl::StatusOr<ClientConfig> ResolveClientConfig(const ClientFlags& flags,
   } else if (auto status = FillInCluster(need_server, surroundings, &config); !status.ok()) {
     return status;
   }
-  if (!need_server) config.endpoints = std::move(by_flags);
+  if (!need_server) {
+    config.endpoints = std::move(by_flags);
+    // It was the name of another server.
+    config.tls_server_name.clear();
+  }
   return config;
 }
 

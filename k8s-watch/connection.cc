@@ -76,6 +76,8 @@ absl::Status UseCa(const Credential& ca, const ClientSurroundings& surroundings,
     if (SSL_CTX_set_default_verify_paths(context) == 1) return absl::OkStatus();
     return absl::InternalError(absl::StrCat("the system's certificates: ", LastError()));
   }
+  // Each of them is trusted by itself, an intermediate one without its root as well: as in Go.
+  X509_VERIFY_PARAM_set_flags(SSL_CTX_get0_param(context), X509_V_FLAG_PARTIAL_CHAIN);
   const auto text = ReadCredential(ca, surroundings);
   if (!text.ok()) return text.status();
   const auto certificates = ReadCertificates(ca, *text);
@@ -318,6 +320,11 @@ absl::StatusOr<size_t> Connection::Read(char* to, size_t size,
     if (!absl::IsDeadlineExceeded(status)) return status;
     if (auto over = on_wait(); !over.ok()) return over;
   }
+}
+
+absl::Status Connection::CheckStop() const {
+  const absl::Status status = WaitFor(-1, 0, stop_fd_, steady_clock::now());
+  return absl::IsDeadlineExceeded(status) ? absl::OkStatus() : status;
 }
 
 absl::Status Connection::Write(const char* from, size_t size) {

@@ -55,6 +55,8 @@ class Connection {
   // second; its error ends the wait.
   absl::StatusOr<size_t> Read(char* to, size_t size, const std::function<absl::Status()>& on_wait);
   // All of it.
+  // Cancelled when it is time to stop; does not wait.
+  absl::Status CheckStop() const;
   absl::Status Write(const char* from, size_t size);
 
   int fd() const { return fd_; }

@@ -13,6 +13,7 @@
 #include <cstring>
 #include <memory>
 #include <mutex>
+#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -26,7 +27,7 @@ namespace {
 using std::chrono::steady_clock;
 
 // One address of several must not use up all the time.
-constexpr std::chrono::seconds kOneAddress{5};
+constexpr steady_clock::duration kOneAddress = std::chrono::seconds(5);
 
 struct SocketAddress {
   sockaddr_storage storage{};
@@ -69,14 +70,20 @@ absl::StatusOr<std::vector<SocketAddress>> Addresses(const std::string& host, in
     lookup->host = host;
     lookup->done.Reset(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
     if (!lookup->done) return os::ErrnoStatus(errno, "eventfd");
-    std::thread([lookup] {
+    const auto look_up = [lookup] {
       {
         const std::lock_guard lock(lookup->mutex);
         Resolve(lookup->host, AI_ADDRCONFIG, lookup.get());
       }
       const uint64_t one = 1;
       [[maybe_unused]] const ssize_t written = write(lookup->done.get(), &one, sizeof(one));
-    }).detach();
+    };
+    try {
+      std::thread(look_up).detach();
+    } catch (const std::system_error& error) {
+      return absl::UnavailableError(
+          absl::StrCat("no thread to resolve ", host, ": ", error.what()));
+    }
     const absl::Status status = WaitFor(lookup->done.get(), POLLIN, stop_fd, deadline);
     if (absl::IsDeadlineExceeded(status)) {
       return absl::UnavailableError(absl::StrCat("the name ", host, " is not resolved in time"));
@@ -165,10 +172,12 @@ absl::StatusOr<os::UniqueFd> Dial(const std::string& host, uint16_t port, int st
   auto addresses = Addresses(host, stop_fd, deadline);
   if (!addresses.ok()) return addresses.status();
   absl::Status last;
-  for (SocketAddress& address : *addresses) {
+  for (size_t i = 0; i < addresses->size(); ++i) {
+    SocketAddress& address = (*addresses)[i];
     SetPort(port, &address);
-    auto fd =
-        Connect(address, stop_fd, std::min<Deadline>(deadline, steady_clock::now() + kOneAddress));
+    const Deadline now = steady_clock::now();
+    const auto share = (deadline - now) / static_cast<int64_t>(addresses->size() - i);
+    auto fd = Connect(address, stop_fd, now + std::min(share, kOneAddress));
     if (fd.ok() || absl::IsCancelled(fd.status())) return fd;
     last = fd.status();
   }

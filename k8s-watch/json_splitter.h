@@ -16,7 +16,7 @@ namespace waggle::k8s {
 class JsonSplitter {
  public:
   // An object of etcd's has 1.5 MB at most; as JSON it may grow.
-  static constexpr size_t kMaxPart = size_t{16} << 20;
+  static constexpr size_t kMaxPart = size_t{4} << 20;
   static constexpr size_t kMaxEnvelope = size_t{1} << 20;
 
   enum class Shape {

@@ -26,8 +26,10 @@ bool ObjectIndex::EndList() {
   for (const auto& [object, seen] : readable_) {
     if (seen.list != list_) gone.push_back(NameOf(object));
   }
-  for (const auto& [name, list] : unreadable_) {
-    if (list != list_) gone.push_back(name);
+  for (const auto* others : {&unreadable_, &noted_}) {
+    for (const auto& [name, list] : *others) {
+      if (list != list_) gone.push_back(name);
+    }
   }
   for (const ObjectName& name : gone)
     Remove(name);
@@ -35,8 +37,8 @@ bool ObjectIndex::EndList() {
 }
 
 void ObjectIndex::Put(StreamObject object) {
-  if (object.unidentified) {
-    list_unidentified_ = true;
+  if (object.unidentified) list_unidentified_ = true;
+  if (object.unidentified && !object.name) {
     for (Problem& problem : object.problems) {
       if (unidentified_.size() == kMaxUnidentified) break;
       // A page may come twice.
@@ -46,13 +48,16 @@ void ObjectIndex::Put(StreamObject object) {
       unidentified_.push_back(std::move(problem));
       problems_changed_ = true;
     }
-    object.problems.clear();
-  }
-  if (!object.object) {
-    // Not for us (any more).
-    if (object.name && !object.unidentified) Remove(*object.name);
     return;
   }
+  if (!object.object) {
+    if (!object.name) return;
+    // Not for us (any more).
+    if (!object.unidentified) Remove(*object.name);
+    if (!object.problems.empty()) noted_.insert_or_assign(*object.name, list_);
+    return SetProblems(*object.name, std::move(object.problems));
+  }
+  noted_.erase(*object.name);
   if (!object.object->object) return PutUnreadable(std::move(object));
   const ObjectName name = *object.name;
   const Object& now = *object.object->object;
@@ -95,12 +100,13 @@ void ObjectIndex::PutUnreadable(StreamObject object) {
 
 void ObjectIndex::Remove(const ObjectName& name) {
   const ObjectName gone = name;  // the caller's may be the object's own
+  noted_.erase(gone);
+  SetProblems(gone, {});
   if (unreadable_.erase(gone) == 0) {
     const auto found = readable_.find(gone);
     if (found == readable_.end()) return;
     readable_.erase(found);
   }
-  SetProblems(gone, {});
   emit_({{kind_, gone}, Deleted{}});
 }
 

@@ -66,8 +66,10 @@ class ObjectIndex {
   // Each object is in one of both.
   absl::flat_hash_map<Object, Seen, ByName, ByName> readable_;
   std::map<ObjectName, uint64_t> unreadable_;  // with what Seen::list says
+  // Not for us, or nobody can tell, and there is something to say of it; likewise.
+  std::map<ObjectName, uint64_t> noted_;
   std::map<ObjectName, std::vector<Problem>> problems_;
-  // Of the current list, and of what came after it; bounded.
+  // Of the current list, and of what came after it, where not even a name is known; bounded.
   std::vector<Problem> unidentified_;
   bool list_unidentified_ = false;
   bool problems_changed_ = false;

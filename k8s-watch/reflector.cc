@@ -22,6 +22,10 @@ constexpr seconds kPublishApart{1};
 constexpr seconds kMaxRetryAfter{300};
 // So many bad watches in a row, and all is asked for again.
 constexpr int kMaxBadStreams = 3;
+// So many streaming lists that broke on something that is no event, and such things are left out;
+// so many, and the list is asked for by pages.
+constexpr int kBadListsUntilSkip = 2;
+constexpr int kMaxBadLists = 4;
 
 constexpr const char* kNotHeadless = "!service.kubernetes.io/headless";
 constexpr const char* kNotOthers = "!service.kubernetes.io/service-proxy-name";
@@ -74,7 +78,7 @@ class Reflector::Reply final : public ResponseReader {
         span_began_(began_),
         list_(owner->resource_.kind,
               [owner](StreamObject object) { owner->index_.Put(std::move(object)); }),
-        watch_(owner->resource_.kind,
+        watch_(owner->resource_.kind, owner->bad_lists_ >= kBadListsUntilSkip,
                [this](WatchEvent event) { return owner_->OnEvent(std::move(event), this); }) {}
 
   absl::Status OnHead(const ResponseHead& head) override {
@@ -97,6 +101,9 @@ class Reflector::Reply final : public ResponseReader {
     owner_->counts_.bytes += bytes.size();
     if (!ok_) {
       body_.append(bytes.substr(0, kMaxErrorBody - std::min(kMaxErrorBody, body_.size())));
+      // As much of it is enough.
+      if (body_.size() == kMaxErrorBody) return absl::AbortedError("an error of great length");
+      span_bytes_ += bytes.size();
       return CheckTime();
     }
     span_bytes_ += bytes.size();
@@ -126,6 +133,11 @@ class Reflector::Reply final : public ResponseReader {
   const std::string& body() const { return body_; }
   const ListDecoder& list() const { return list_; }
   const WatchDecoder& watch() const { return watch_; }
+  bool proved() const { return proved_; }
+  // Nearly as long as it was asked to.
+  bool Waited() const {
+    return owner_->options_.now() - began_ >= seconds(owner_->timeout_s_) - kSlowTime;
+  }
   bool Lasted() const { return owner_->options_.now() - began_ >= kShortWatch; }
   absl::Status result;
   ApiStatus error;  // of an event ERROR; result is Aborted then
@@ -146,6 +158,10 @@ class Reflector::Reply final : public ResponseReader {
           absl::StrCat("no answer within ", kHeadTime.count(), " s"));
     }
     if (!ok_ || initial_) {
+      if (ok_ && owner_->state_ != State::kList &&
+          now - began_ >= seconds(owner_->timeout_s_) + kGrace) {
+        return absl::DeadlineExceededError("the list does not come to its end");
+      }
       if (now - span_began_ < kSlowTime) return absl::OkStatus();
       if (span_bytes_ < kLeastBytes) {
         return absl::DeadlineExceededError(
@@ -236,9 +252,10 @@ Reflector::Duration Reflector::Step() {
   if (absl::IsCancelled(reply.result)) return Duration(0);
   if (reply.head().status == 0) ++counts_.unanswered;
   if (!reply.ok() || !reply.result.ok()) counts_.connected = false;
-  const Duration wait = !reply.ok() && reply.result.ok() ? OnHttpError(reply)
-                        : state_ == State::kList         ? AfterList(reply)
-                                                         : AfterWatch(reply);
+  const bool answered = reply.result.ok() || absl::IsAborted(reply.result);
+  const Duration wait = !reply.ok() && answered  ? OnHttpError(reply)
+                        : state_ == State::kList ? AfterList(reply)
+                                                 : AfterWatch(reply);
   PublishProblems(true);
   return wait;
 }
@@ -268,6 +285,7 @@ void Reflector::Listed(const std::string& version) {
   in_list_ = false;
   version_ = version;
   version_lost_ = false;
+  bad_lists_ = 0;
   ++counts_.lists;
   complete_ = index_.EndList();
   PublishProblems(true);
@@ -282,6 +300,7 @@ absl::Status Reflector::OnEvent(WatchEvent event, Reply* reply) {
       reply->error = std::move(event.error);
       return absl::AbortedError("an error in the stream");
     case WatchEvent::Type::kPut:
+      if (event.object.unidentified) complete_ = false;
       index_.Put(std::move(event.object));
       break;
     case WatchEvent::Type::kDeleted:
@@ -317,29 +336,33 @@ Reflector::Duration Reflector::AfterWatch(const Reply& reply) {
   }
   const absl::Status result = reply.result.ok() ? reply.watch().Finish() : reply.result;
   if (initial) {
-    if (result.ok()) return OnLost(absl::DataLossError("ended before all had come"), false);
-    if (reply.ok() && absl::IsDeadlineExceeded(result)) {
-      // Perhaps the server knows nothing of initial events, and waits for the first change.
+    // Perhaps the server knows nothing of initial events, and waits for the first change until it
+    // ends the watch in its time.
+    const bool waited = absl::IsDeadlineExceeded(result) || (result.ok() && reply.Waited());
+    const bool broken = result.ok() || absl::IsInvalidArgument(result);
+    if (reply.ok() && (waited || (broken && ++bad_lists_ >= kMaxBadLists))) {
       streaming_ = false;
+      bad_lists_ = 0;
       StartOver();
     }
-    return OnLost(result, false);
+    return OnLost(result.ok() ? absl::DataLossError("ended before all had come") : result, false);
   }
   if (absl::IsInvalidArgument(result) && ++bad_streams_ >= kMaxBadStreams) {
     bad_streams_ = 0;
     StartOver();
   }
-  const bool worked = reply.ok() && reply.Lasted();
+  const bool worked = reply.ok() && (reply.Lasted() || reply.proved());
   // Something in the list could not be identified: perhaps it can be now.
   if (worked && !complete_) StartOver();
-  if (!result.ok()) return OnLost(result, worked);
-  return worked ? Duration(0) : Fail("the server ends the watch at once", false);
+  // One that brought something and ended at once may do so again.
+  const Duration pause = worked && !reply.Lasted() ? Duration(kShortWatch) : Duration(0);
+  if (!result.ok()) return std::max(OnLost(result, worked), pause);
+  return worked ? pause : Fail("the server ends the watch at once", true);
 }
 
 // `established`: it had worked, so that it may be tried again at once.
 Reflector::Duration Reflector::OnLost(const absl::Status& status, bool established) {
   const std::string text(status.message());
-  if (absl::IsInvalidArgument(status)) return Fail(text, false);
   const bool elsewhere = !absl::IsFailedPrecondition(status);
   if (established && elsewhere) {
     ++counts_.failures;
@@ -353,7 +376,10 @@ Reflector::Duration Reflector::OnHttpError(const Reply& reply) {
   ApiStatus error = ParseApiStatus(reply.body());
   error.code = reply.head().status;
   error.retry_after_s = std::max(error.retry_after_s, RetryAfterSeconds(reply.head().retry_after));
-  if (state_ == State::kStreamingList && NoStreamingList(error.code)) return Duration(0);
+  // One that asks to be left alone for a while is.
+  if (state_ == State::kStreamingList && error.retry_after_s == 0 && NoStreamingList(error.code)) {
+    return Duration(0);
+  }
   return OnEventError(error);
 }
 
@@ -389,14 +415,15 @@ Reflector::Duration Reflector::OnEventError(const ApiStatus& error) {
     absl::StrAppend(&text, ": the server has no ", resource_.path);
   }
   if (!error.message.empty()) absl::StrAppend(&text, ": ", Printable(error.message, kMaxMessage));
-  const bool elsewhere = error.code >= 500;
-  return Fail(std::move(text), elsewhere,
+  // Another endpoint may know the token, have its rules, be less busy, or be an apiserver at all.
+  return Fail(std::move(text), true,
               seconds(std::min<int>(error.retry_after_s, kMaxRetryAfter.count())));
 }
 
 // What is asked for is older than what the server still has.
 Reflector::Duration Reflector::Expired() {
   const bool watching = state_ == State::kWatch;
+  const std::string doing = Doing();
   // A list that is not older than what is known is asked for first; only when that is refused too
   // is its version no good.
   if (!watching) version_lost_ = true;
@@ -404,7 +431,9 @@ Reflector::Duration Reflector::Expired() {
   const Time now = options_.now();
   const bool often = relisted_ && now - *relisted_ < kRelistApart;
   relisted_ = now;
-  return often ? backoff_.Next(now, options_.random()) : Duration(0);
+  if (!often) return Duration(0);
+  return Fail(absl::StrCat("cannot ", doing, ": what is asked for has expired, again and again"),
+              true);
 }
 
 void Reflector::Succeeded() {
@@ -420,12 +449,15 @@ Reflector::Duration Reflector::Fail(std::string text, bool fail_over, Duration a
                      "",
                      ProblemReason::kUnreadable,
                      absl::StrCat(text, "; what is known stays in force, and it is tried again")};
+  failure_ = std::move(problem);
   if (fail_over) {
+    least_wait_ = tried_ == 0 ? at_least : std::min(least_wait_, at_least);
     transport_->FailOver();
-    if (++tried_ < transport_->endpoints() && at_least.count() == 0) return Duration(0);
+    if (++tried_ < transport_->endpoints()) return Duration(0);
+    // All were asked: the first that wants to be asked again decides.
+    at_least = least_wait_;
     tried_ = 0;
   }
-  failure_ = std::move(problem);
   const Time now = options_.now();
   const double random = options_.random();
   if (at_least.count() == 0) return backoff_.Next(now, random);

@@ -135,7 +135,9 @@ class Reflector {
   std::optional<Time> relisted_;        // because a watch said so
   int bad_streams_ = 0;                 // watches in a row that ended in something that is no event
   int unauthorized_ = 0;                // answers in a row
+  int bad_lists_ = 0;                   // streaming lists in a row that did so
   size_t tried_ = 0;                    // endpoints in a row that failed
+  Duration least_wait_{0};              // that one of those asked for
   std::optional<Problem> failure_;
   std::vector<Problem> published_;
   std::optional<Time> published_at_;

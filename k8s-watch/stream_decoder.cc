@@ -17,6 +17,7 @@ using nlohmann::json;
 
 constexpr const char* kOrigin = "apiserver";
 constexpr const char* kInitialEventsEnd = "k8s.io/initial-events-end";
+constexpr const char* kServiceNameLabel = "kubernetes.io/service-name";
 
 // Reads one value into a TreeBuilder, but for what nobody here looks at: managedFields, near
 // half of each object.
@@ -126,15 +127,21 @@ StreamObject DecodeObject(absl::StatusOr<json> tree, ObjectKind kind, const std:
   DecodeDocument(*tree, kOrigin, &decoded);
   result.problems = std::move(decoded.problems);
   result.unidentified = decoded.unidentified > 0;
-  if (result.unidentified) {
-    for (Problem& problem : result.problems)
-      absl::StrAppend(&problem.origin, ", ", place);
-  }
   if (!decoded.objects.empty()) {
     result.object = std::move(decoded.objects.front());
     result.name = result.object->key.name;
   } else if (const std::string name = TextAt(*tree, {"metadata", "name"}); !name.empty()) {
     result.name = ObjectName{TextAt(*tree, {"metadata", "namespace"}), name};
+  }
+  // The apiserver takes any label; one that can be no Service's name is nobody's.
+  if (result.unidentified && result.object && kind == ObjectKind::kEndpointSlice &&
+      !TextAt(*tree, {"metadata", "labels", kServiceNameLabel}).empty()) {
+    result.unidentified = false;
+    result.object.reset();
+  }
+  if (result.unidentified && !result.name) {
+    for (Problem& problem : result.problems)
+      absl::StrAppend(&problem.origin, ", ", place);
   }
   return result;
 }
@@ -197,11 +204,17 @@ absl::StatusOr<ListEnd> ListDecoder::Finish() const {
   return end;
 }
 
-WatchDecoder::WatchDecoder(ObjectKind kind, std::function<absl::Status(WatchEvent)> visit)
+WatchDecoder::WatchDecoder(ObjectKind kind, bool skip_bad,
+                           std::function<absl::Status(WatchEvent)> visit)
     : kind_(kind),
       visit_(std::move(visit)),
-      splitter_(JsonSplitter::Shape::kValues,
-                [this](std::string_view part) { return Event(part); }) {}
+      splitter_(JsonSplitter::Shape::kValues, [this, skip_bad](std::string_view part) {
+        const absl::Status status = Event(part);
+        if (!skip_bad || !absl::IsInvalidArgument(status)) return status;
+        WatchEvent nobody_knows;
+        nobody_knows.object = DecodeObject(status, kind_, "an event");
+        return visit_(std::move(nobody_knows));
+      }) {}
 
 absl::Status WatchDecoder::Event(std::string_view text) {
   auto tree = ReadTree(text);

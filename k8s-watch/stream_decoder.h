@@ -73,12 +73,13 @@ struct WatchEvent {
 
 class WatchDecoder {
  public:
-  // An error of `visit` ends the stream.
-  WatchDecoder(ObjectKind kind, std::function<absl::Status(WatchEvent)> visit);
+  // An error of `visit` ends the stream. `skip_bad`: something that is no event does not, it
+  // counts as an object that nobody can identify.
+  WatchDecoder(ObjectKind kind, bool skip_bad, std::function<absl::Status(WatchEvent)> visit);
   WatchDecoder(const WatchDecoder&) = delete;
   WatchDecoder& operator=(const WatchDecoder&) = delete;
 
-  // InvalidArgument when something is no event.
+  // InvalidArgument when something is no event (unless it may be skipped), or no JSON at all.
   absl::Status Feed(std::string_view bytes) { return splitter_.Feed(bytes); }
   // DataLoss when the stream has ended within an event.
   absl::Status Finish() const { return splitter_.Finish(); }

@@ -228,6 +228,21 @@ INSTANTIATE_TEST_SUITE_P(
                                 while (e.Send(std::string(4096, 'x'))) {
                                 }
                               },
+                              "a line of the answer's head is too long"},
+                    // Not even with what std::regex would make of it.
+                    FaultCase{"EndlessStatusLine",
+                              [](Exchange& e) {
+                                e.Send("HTTP/1.1 200 ");
+                                while (e.Send(std::string(4096, 'x'))) {
+                                }
+                              },
+                              "a line of the answer's head is too long"},
+                    FaultCase{"EndlessHeaders",
+                              [](Exchange& e) {
+                                e.Send("HTTP/1.1 200 OK\r\n");
+                                while (e.Send("X: " + std::string(1000, 'x') + "\r\n")) {
+                                }
+                              },
                               "the answer's headers, or those of a chunk, are too long"},
                     FaultCase{"EndlessChunkSize",
                               [](Exchange& e) {

@@ -198,6 +198,35 @@ TEST_F(ApiSourceTest, TakesAStreamingListWhereItIsOffered) {
   EXPECT_TRUE(state_.Reaches({{"Service a", "1"}, {"Service b", "2"}})) << state_.Show();
 }
 
+// It is only for zones and hints: nothing waits for a Node that cannot be had.
+TEST_F(ApiSourceTest, IsSyncedWithoutTheNodeWhereThatIsForbidden) {
+  std::atomic<bool> open = false;
+  const auto others = With([](Exchange& exchange) {
+    if (!IsWatch(exchange)) {
+      exchange.Answer(200, List("Service", {Svc("a", 1), Svc("b", 2)}));
+      return;
+    }
+    exchange.Head(200);
+    exchange.Hang();
+  });
+  FakeApiserver server({}, [&](Exchange& exchange) {
+    if (!open && absl::StartsWith(exchange.target, "/api/v1/nodes?")) {
+      exchange.Answer(403, "");
+    } else {
+      others(exchange);
+    }
+  });
+  Start({server.url()});
+  EXPECT_TRUE(state_.IsSynced());
+  EXPECT_EQ(state_.synced(), (std::vector<bool>{true}));
+  EXPECT_TRUE(state_.Reaches({{"Service a", "1"}, {"Service b", "2"}})) << state_.Show();
+  EXPECT_TRUE(state_.Tells("the verb \"list\" on the resource \"nodes\"")) << state_.Show();
+  open = true;
+  EXPECT_TRUE(state_.Reaches(kTwo)) << state_.Show();
+  EXPECT_TRUE(state_.TellsNothing());
+  EXPECT_EQ(state_.synced(), (std::vector<bool>{true})) << "once is enough";
+}
+
 TEST_F(ApiSourceTest, IsNotSyncedBeforeAllListsHaveCome) {
   std::atomic<bool> open = false;
   FakeApiserver server(

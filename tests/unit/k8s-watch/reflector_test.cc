@@ -45,6 +45,14 @@ Answer Stream(std::string text, absl::Status end = absl::OkStatus()) {
   return {200, "", {{seconds(0), std::move(text)}}, std::move(end), seconds(60), false};
 }
 
+// One that brings enough bytes to live, for so long.
+Answer Trickle(std::string text, seconds time) {
+  Answer answer = Body(std::move(text));
+  for (seconds at{0}; at < time; at += seconds(20))
+    answer.pieces.push_back({seconds(20), std::string(size_t{32} << 10, ' ')});
+  return answer;
+}
+
 class FakeTransport final : public Transport {
  public:
   absl::Status Get(const std::string& target, ResponseReader* reader) override {
@@ -136,6 +144,10 @@ std::string Status(int code, const std::string& reason, const std::string& more 
   return absl::StrCat(R"({"kind":"Status","code":)", code, R"(,"reason":")", reason,
                       R"(","message":"words of the server")", more, "}");
 }
+
+// Stands between two events of a list, and is none.
+const Answer kBroken = Stream(Event("ADDED", Svc("a", 1, "3")) + "{\"type\":\"ADDED\"}\n" +
+                              Event("ADDED", Svc("b", 2, "4")) + Bookmark("10", true));
 
 const std::string kFirst = "&limit=500&resourceVersion=0";
 const std::string kWatch = "&watch=true&allowWatchBookmarks=true&timeoutSeconds=450";
@@ -250,7 +262,7 @@ INSTANTIATE_TEST_SUITE_P(
              {kList, Http(410, Status(410, "Gone")), Http(410, Status(410, "Expired")),
               Body(List({Svc("a", 1), Svc("b", 2)}, "90")), Stream("")},
              {kFirst, From("10"), "&resourceVersion=10", "&limit=500", From("90")},
-             {"a 1", "b 2", "synced", "synced"},
+             {"a 1", "b 2", "synced", "problems", "no problems", "synced"},
              {0, 0, 1200, 0, 0},
              {}},
         Case{"AServerThatLagsBehind",
@@ -300,6 +312,22 @@ INSTANTIATE_TEST_SUITE_P(
              {1200, 0},
              {},
              true},
+        // A server of before 1.27 on a busy cluster.
+        Case{"KnowsNothingOfInitialEvents",
+             {Trickle(Event("ADDED", Svc("a", 1, "3")), seconds(440)), kList},
+             {kWatch + kInitial, kFirst},
+             {"a 1", "problems", "b 2", "no problems", "synced"},
+             {1200, 0},
+             {},
+             true},
+        Case{"SomethingThatIsNoEvent",
+             {kBroken, kBroken, kBroken},
+             {kWatch + kInitial, kWatch + kInitial, kWatch + kInitial},
+             {"a 1", "problems", "b 2", "problems", "synced in part"},
+             {1200, 2400, 0},
+             {"Service (apiserver, an event): unreadable: an event without object; this object is "
+              "left out"},
+             true},
         // What came before the cut counts for nothing but itself.
         Case{"CutBeforeItsEnd",
              {Body(Event("ADDED", Svc("a", 1, "3"))),
@@ -333,11 +361,60 @@ INSTANTIATE_TEST_SUITE_P(
              {Unreachable(), kList, Stream("", absl::UnavailableError("cut")), Unreachable(),
               Unreachable(), Stream("")},
              {kFirst, kFirst, From("10"), From("10"), From("10"), From("10")},
-             {"a 1", "b 2", "synced", "problems", "no problems"},
+             {"problems", "a 1", "b 2", "no problems", "synced", "problems", "problems",
+              "no problems"},
              {0, 0, 0, 0, 1200, 0},
              {},
              false,
              2},
+        // What one endpoint says need not hold for the other.
+        Case{"AnotherEndpointMayLetUsIn",
+             {Http(403, Status(403, "Forbidden")), kList, Stream("")},
+             {kFirst, kFirst, From("10")},
+             {"problems", "a 1", "b 2", "no problems", "synced"},
+             {0, 0, 0},
+             {},
+             false,
+             2},
+        Case{"AnotherEndpointMayBeAnApiserver",
+             {Body("<html>"), kList, Stream("")},
+             {kFirst, kFirst, From("10")},
+             {"problems", "a 1", "b 2", "no problems", "synced"},
+             {0, 0, 0},
+             {},
+             false,
+             2},
+        Case{"AnotherEndpointMayBeLessBusy",
+             {Http(429, Status(429, "TooManyRequests"), "120"), kList, Stream("")},
+             {kFirst, kFirst, From("10")},
+             {"problems", "a 1", "b 2", "no problems", "synced"},
+             {0, 0, 0},
+             {},
+             false,
+             2},
+        Case{"TheFirstThatMayBeAskedAgainDecides",
+             {Http(503, Status(503, "Busy"), "120"), Http(429, Status(429, "Busy"), "8"), kList,
+              Stream("")},
+             {kFirst, kFirst, kFirst, From("10")},
+             {"problems", "problems", "a 1", "b 2", "no problems", "synced"},
+             {0, 8400, 0, 0},
+             {},
+             false,
+             2},
+        Case{"AnErrorWithoutEnd",
+             {Http(500, std::string(size_t{1} << 20, 'x')), kList, Stream("")},
+             {kFirst, kFirst, From("10")},
+             {"problems", "a 1", "b 2", "no problems", "synced"},
+             {1200, 0, 0},
+             {}},
+        // It brought something, and goes on from there, but not at any rate.
+        Case{"AWatchThatEndsAfterEachEvent",
+             {kList, Body(Event("MODIFIED", Svc("a", 3, "11"))),
+              Body(Event("MODIFIED", Svc("a", 4, "12"))), Stream("")},
+             {kFirst, From("10"), From("11"), From("12")},
+             {"a 1", "b 2", "synced", "a 3", "a 4"},
+             {0, 1000, 1000, 0},
+             {}},
         Case{"ACutWatchIsResumedAtOnce",
              {kList,
               Stream(Event("MODIFIED", Svc("a", 3, "11")) + R"({"type":)",
