@@ -22,15 +22,15 @@
 #include "absl/strings/str_cat.h"
 #include "k8s-watch/api_client.h"
 #include "k8s-watch/connection.h"
+#include "k8s-watch/reflector.h"
 #include "userspace/os/errno_status.h"
 #include "userspace/os/unique_fd.h"
 
 namespace waggle::k8s {
 namespace {
 
-constexpr size_t kWatches = ApiSource::kResources.size();
+constexpr size_t kWatches = 3;
 constexpr size_t kNodeWatch = 2;
-static_assert(ApiSource::kResources[kNodeWatch] == "nodes");
 
 // What several reflectors tell, as if there were one.
 class Joint {
@@ -174,7 +174,11 @@ class ApiSource::Workers {
 ApiSource::ApiSource(ClientConfig config, ApiSourceOptions options, ClientSurroundings surroundings)
     : config_(std::move(config)),
       options_(std::move(options)),
-      surroundings_(std::move(surroundings)) {}
+      surroundings_(std::move(surroundings)) {
+  counts_[0].resource = "services";
+  counts_[1].resource = "endpointslices";
+  counts_[2].resource = "nodes";
+}
 ApiSource::~ApiSource() = default;
 
 absl::Status ApiSource::Start(EventSink* sink) {

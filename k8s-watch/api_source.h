@@ -5,12 +5,12 @@
 
 #include <array>
 #include <memory>
+#include <span>
 #include <string>
-#include <string_view>
 
 #include "absl/status/status.h"
 #include "k8s-watch/client_config.h"
-#include "k8s-watch/reflector.h"
+#include "k8s-watch/request_counts.h"
 #include "k8s-watch/source.h"
 
 namespace waggle::k8s {
@@ -27,10 +27,6 @@ struct ApiSourceOptions {
 
 class ApiSource final : public Source {
  public:
-  // What was asked for, and how the API calls it.
-  static constexpr std::array<std::string_view, 3> kResources = {"services", "endpointslices",
-                                                                 "nodes"};
-
   ApiSource(ClientConfig config, ApiSourceOptions options,
             ClientSurroundings surroundings = RealSurroundings());
   ~ApiSource() override;
@@ -41,8 +37,7 @@ class ApiSource final : public Source {
   absl::Status Start(EventSink* sink) override;
   void Stop() override;
 
-  // In the order of kResources; since the start. From any thread.
-  const std::array<Reflector::Counts, kResources.size()>& counts() const { return counts_; }
+  std::span<const RequestCounts> counts() const override { return counts_; }
 
  private:
   class Workers;
@@ -50,7 +45,7 @@ class ApiSource final : public Source {
   const ClientConfig config_;
   const ApiSourceOptions options_;
   const ClientSurroundings surroundings_;
-  std::array<Reflector::Counts, kResources.size()> counts_;
+  std::array<RequestCounts, 3> counts_;  // of Services, EndpointSlices and the Node
   std::unique_ptr<Workers> workers_;
 };
 

@@ -84,14 +84,11 @@ class Reflector::Reply final : public ResponseReader {
   absl::Status OnHead(const ResponseHead& head) override {
     head_ = head;
     span_began_ = owner_->options_.now();
-    Counts& counts = owner_->counts_;
-    if (head.status > 0 && static_cast<size_t>(head.status) < counts.answers.size()) {
-      ++counts.answers[static_cast<size_t>(head.status)];
-    }
-    counts.head_ns += static_cast<uint64_t>((span_began_ - began_) / std::chrono::nanoseconds(1));
+    owner_->counts_.HeadCame(
+        head.status, static_cast<uint64_t>((span_began_ - began_) / std::chrono::nanoseconds(1)));
     if (head.status != 200) return absl::OkStatus();
     ok_ = true;
-    counts.connected = true;
+    owner_->counts_.connected = true;
     owner_->unauthorized_ = 0;
     if (owner_->state_ != State::kList) ++owner_->counts_.watches;
     return absl::OkStatus();

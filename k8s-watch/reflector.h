@@ -7,8 +7,6 @@
 #ifndef WAGGLE_K8S_WATCH_REFLECTOR_H_
 #define WAGGLE_K8S_WATCH_REFLECTOR_H_
 
-#include <array>
-#include <atomic>
 #include <chrono>
 #include <functional>
 #include <optional>
@@ -18,6 +16,7 @@
 #include "absl/status/status.h"
 #include "k8s-watch/backoff.h"
 #include "k8s-watch/object_index.h"
+#include "k8s-watch/request_counts.h"
 #include "k8s-watch/source.h"
 #include "k8s-watch/stream_decoder.h"
 #include "k8s-watch/transport.h"
@@ -42,27 +41,13 @@ class Reflector {
   using Duration = std::chrono::milliseconds;
   using Time = std::chrono::steady_clock::time_point;
 
-  // For docs and metrics; of one reflector. Written by the thread that steps it, read by any.
-  struct Counts {
-    using Count = std::atomic<uint64_t>;
-    Count lists = 0;       // that came to their end
-    Count watches = 0;     // that were answered
-    Count events = 0;      // of watches, bookmarks included
-    Count failures = 0;    // requests that were not answered as they should be
-    Count bytes = 0;       // of answers
-    Count unanswered = 0;  // requests without an HTTP status
-    Count head_ns = 0;     // from requests to the first byte of their answers, summed
-    std::array<Count, 600> answers = {};  // by HTTP status
-    std::atomic<bool> connected = false;  // the last request was answered as it should be
-  };
-
   struct Options {
     // Ask for the list as the beginning of a watch (sendInitialEvents), where the server has it.
     bool streaming_list = true;
     std::function<Time()> now = [] { return std::chrono::steady_clock::now(); };
     std::function<double()> random = [] { return 0.5; };  // in [0, 1)
     // Where to count, for who outlives the reflector; null: its own.
-    Counts* counts = nullptr;
+    RequestCounts* counts = nullptr;
   };
 
   // A request that gets no head for so long has failed.
@@ -89,7 +74,7 @@ class Reflector {
   // One request, from its beginning to its end. Returns how long to wait before the next.
   Duration Step();
 
-  const Counts& counts() const { return counts_; }
+  const RequestCounts& counts() const { return counts_; }
 
  private:
   enum class State { kList, kStreamingList, kWatch };
@@ -120,8 +105,8 @@ class Reflector {
   EventSink* const sink_;
   ObjectIndex index_;
   Backoff backoff_;
-  Counts own_counts_;
-  Counts& counts_;
+  RequestCounts own_counts_;
+  RequestCounts& counts_;
   Time data_at_;  // the bytes that are being decoded came then
 
   State state_;

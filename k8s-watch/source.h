@@ -7,12 +7,14 @@
 #include <compare>
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 #include <variant>
 #include <vector>
 
 #include "absl/status/status.h"
+#include "k8s-watch/request_counts.h"
 #include "k8s-watch/types.h"
 #include "userspace/status/problem.h"
 
@@ -82,6 +84,9 @@ class Source {
   virtual absl::Status Start(EventSink* sink) = 0;
   // Stops and joins; no call to the sink afterwards. Idempotent.
   virtual void Stop() = 0;
+
+  // What was asked of an apiserver, for each kind of object; none where it asks no apiserver.
+  virtual std::span<const RequestCounts> counts() const { return {}; }
 };
 
 }  // namespace waggle::k8s

@@ -54,31 +54,89 @@ absl::StatusOr<std::vector<uint64_t>> ReadStats(int fd) {
   return sums;
 }
 
-}  // namespace
-
-absl::StatusOr<KernelView> ReadPins(std::string_view pin_path) {
-  if (absl::Status status = CheckReadable(pin_path); !status.ok()) return status;
-
-  KernelView view;
-  std::array<os::UniqueFd, kMaps.size()> fds;
-  for (size_t i = 0; i < kMaps.size(); ++i) {
-    // A descriptor that was opened read-only cannot be mmapped, not even for reading.
-    const bool mapped = kMaps[i].name == "lists" || kMaps[i].name == "backends";
-    absl::StatusOr<os::UniqueFd> fd =
-        OpenPin(pin_path, kMaps[i].name, mapped ? Access::kReadWrite : Access::kReadOnly);
-    if (absl::IsNotFound(fd.status()) && IsPacketPathMap(kMaps[i].name)) continue;
-    if (!fd.ok()) return fd.status();
-    const absl::StatusOr<uint32_t> capacity = MapCapacity(fd->get());
-    if (!capacity.ok()) return capacity.status();
-    fds[i] = *std::move(fd);
-    view.maps.push_back({std::string(kMaps[i].name), std::string(kMaps[i].flag), 0, *capacity});
-  }
-  const auto fd_of = [&](std::string_view name) {
+// All pinned maps, opened to be read.
+class OpenMaps {
+ public:
+  static absl::StatusOr<OpenMaps> Open(std::string_view pin_path) {
+    if (absl::Status status = CheckReadable(pin_path); !status.ok()) return status;
+    OpenMaps open;
     for (size_t i = 0; i < kMaps.size(); ++i) {
-      if (kMaps[i].name == name) return fds[i].get();
+      // A descriptor that was opened read-only cannot be mmapped, not even for reading.
+      const bool mapped = kMaps[i].name == "lists" || kMaps[i].name == "backends";
+      absl::StatusOr<os::UniqueFd> fd =
+          OpenPin(pin_path, kMaps[i].name, mapped ? Access::kReadWrite : Access::kReadOnly);
+      if (absl::IsNotFound(fd.status()) && IsPacketPathMap(kMaps[i].name)) continue;
+      if (!fd.ok()) return fd.status();
+      const absl::StatusOr<uint32_t> capacity = MapCapacity(fd->get());
+      if (!capacity.ok()) return capacity.status();
+      open.fds_[i] = *std::move(fd);
+      open.usage.push_back({std::string(kMaps[i].name), std::string(kMaps[i].flag), 0, *capacity});
+    }
+    return open;
+  }
+
+  // -1: not pinned.
+  int fd_of(std::string_view name) const {
+    for (size_t i = 0; i < kMaps.size(); ++i) {
+      if (kMaps[i].name == name) return fds_[i].get();
     }
     return -1;
-  };
+  }
+
+  // In the order of kMaps; nothing is counted yet.
+  std::vector<MapUsage> usage;
+
+ private:
+  std::array<os::UniqueFd, kMaps.size()> fds_;
+};
+
+absl::StatusOr<waggle_agent> ReadAgentRow(int fd) {
+  const uint32_t zero = 0;
+  waggle_agent row{};
+  if (bpf_map_lookup_elem(fd, &zero, &row) != 0) return os::ErrnoStatus(errno, "read map agent");
+  row.node[WAGGLE_NODE_LEN - 1] = '\0';
+  row.version[WAGGLE_VERSION_LEN - 1] = '\0';
+  return row;
+}
+
+bool IsCounted(std::string_view name) {
+  return std::find(std::begin(kCounted), std::end(kCounted), name) != std::end(kCounted);
+}
+
+}  // namespace
+
+absl::StatusOr<KernelCounters> ReadCounters(std::string_view pin_path, bool walk) {
+  absl::StatusOr<OpenMaps> open = OpenMaps::Open(pin_path);
+  if (!open.ok()) return open.status();
+  KernelCounters counters;
+  const absl::StatusOr<waggle_agent> agent = ReadAgentRow(open->fd_of("agent"));
+  if (!agent.ok()) return agent.status();
+  counters.agent = *agent;
+  absl::StatusOr<std::vector<uint64_t>> stats = ReadStats(open->fd_of("stats"));
+  if (!stats.ok()) return stats.status();
+  counters.stats = *std::move(stats);
+  if (const int fd = open->fd_of("devices"); fd >= 0) {
+    absl::StatusOr<Devices> devices = ReadDevices(fd);
+    if (!devices.ok()) return devices.status();
+    counters.devices = *std::move(devices);
+  }
+  counters.maps = std::move(open->usage);
+  for (MapUsage& usage : counters.maps) {
+    if (usage.name == "devices") usage.used = counters.devices.size();
+    if (!walk || !IsCounted(usage.name)) continue;
+    const absl::StatusOr<uint64_t> entries = CountEntries(open->fd_of(usage.name));
+    if (!entries.ok()) return entries.status();
+    usage.used = *entries;
+  }
+  return counters;
+}
+
+absl::StatusOr<KernelView> ReadPins(std::string_view pin_path) {
+  absl::StatusOr<OpenMaps> open = OpenMaps::Open(pin_path);
+  if (!open.ok()) return open.status();
+  KernelView view;
+  view.maps = std::move(open->usage);
+  const auto fd_of = [&open](std::string_view name) { return open->fd_of(name); };
   const auto usage_of = [&](std::string_view name) -> MapUsage& {
     for (MapUsage& usage : view.maps) {
       if (usage.name == name) return usage;
@@ -92,12 +150,9 @@ absl::StatusOr<KernelView> ReadPins(std::string_view pin_path) {
   if (!locked.ok()) return locked.status();
   view.locked = *locked;
 
-  const uint32_t zero = 0;
-  if (bpf_map_lookup_elem(fd_of("agent"), &zero, &view.agent) != 0) {
-    return os::ErrnoStatus(errno, "read map agent");
-  }
-  view.agent.node[WAGGLE_NODE_LEN - 1] = '\0';
-  view.agent.version[WAGGLE_VERSION_LEN - 1] = '\0';
+  const absl::StatusOr<waggle_agent> agent = ReadAgentRow(fd_of("agent"));
+  if (!agent.ok()) return agent.status();
+  view.agent = *agent;
   view.now_boottime_ns = BoottimeNs();
   view.now_monotonic_ns = MonotonicNs();
 
@@ -146,7 +201,7 @@ absl::StatusOr<KernelView> ReadPins(std::string_view pin_path) {
     view.devices = *std::move(devices);
   }
   for (MapUsage& usage : view.maps) {
-    if (std::find(std::begin(kCounted), std::end(kCounted), usage.name) != std::end(kCounted)) {
+    if (IsCounted(usage.name)) {
       const absl::StatusOr<uint64_t> entries = CountEntries(fd_of(usage.name));
       if (!entries.ok()) return entries.status();
       usage.used = *entries;

@@ -79,6 +79,18 @@ struct KernelView {
   Devices devices;
 };
 
+// Numbers alone, for who asks often: each read is a few system calls, but for the walks.
+struct KernelCounters {
+  waggle_agent agent{};
+  std::vector<uint64_t> stats;  // summed over CPUs, by enum waggle_reason
+  // Every pinned map with its capacity. `used` only of `devices`, and with `walk` of those whose
+  // entries programs make; else 0.
+  std::vector<MapUsage> maps;
+  Devices devices;
+};
+// `walk`: count what can only be counted by a walk over a whole map. Errors as ReadPins().
+absl::StatusOr<KernelCounters> ReadCounters(std::string_view pin_path, bool walk);
+
 // Pins of an older version of the same layout may lack maps, and counters. NotFound:
 // nothing is pinned there (says what to start). FailedPrecondition: another
 // layout version, or no bpffs. PermissionDenied: no rights. Each names the path.

@@ -13,6 +13,9 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
+#include "tests/cluster/http.h"
 #include "tests/cluster/kube_cluster.h"
 
 namespace waggle::cluster {
@@ -71,6 +74,19 @@ class ApiAgentTest : public testing::Test {
     cluster_.AwaitEndpoints("web", pods);
     cluster_.AwaitFollowed();
   }
+
+  // What node1 says to the other node, by both of its addresses; the same, but for the times.
+  HttpAnswer AskNode(uint16_t port, const std::string& path = "/") {
+    const lab::Addresses& node = cluster_.node1.addresses();
+    HttpAnswer v4 = AskHttp(cluster_.node2, node.v4, port, path);
+    const HttpAnswer v6 = AskHttp(cluster_.node2, node.v6, port, path);
+    // Between two questions the answer may change.
+    return v4.status == v6.status ? v4 : HttpAnswer{-1, {}, v4.body + " " + v6.body};
+  }
+  bool AwaitStatus(uint16_t port, const std::string& path, int status) {
+    return lab::WaitFor([&] { return AskNode(port, path).status == status; });
+  }
+  std::string Metrics() { return AskHttp(cluster_.node1, "127.0.0.1", 10249, "/metrics").body; }
 
   KubeCluster cluster_;
 };
@@ -338,6 +354,102 @@ TEST_F(ApiAgentTest, ARestartWritesNothingWhenNothingChanged) {
   cluster_.agent->AwaitReady();
   cluster_.AwaitFollowed();
   EXPECT_EQ(lab::MapWrites(lab::ReadAgent(cluster_.node1.pin_path())), 0u);
+}
+
+TEST_F(ApiAgentTest, HealthFollowsTheNode) {
+  const std::string node = cluster_.node1.name();
+  api().Remove("Node", "", node);
+  cluster_.StartAgent();
+  EXPECT_TRUE(AwaitStatus(10256, "/livez", 200));
+  HttpAnswer answer = AskNode(10256, "/healthz");
+  EXPECT_EQ(answer.status, 503);
+  EXPECT_EQ(answer.headers["Content-Type"], "application/json");
+  EXPECT_EQ(answer.headers["X-Content-Type-Options"], "nosniff");
+  Json body = Json::parse(answer.body);
+  EXPECT_EQ(body["nodeEligible"], false);
+  EXPECT_EQ(body["healthy"], true);
+
+  AddNode(api(), cluster_.node1);
+  EXPECT_TRUE(AwaitStatus(10256, "/healthz", 200));
+  body = Json::parse(AskNode(10256, "/healthz").body);
+  EXPECT_EQ(body["nodeEligible"], true);
+  EXPECT_EQ(body["lastUpdated"], body["currentTime"]);
+  EXPECT_EQ(body["status"]["IPv4"]["healthy"], true);
+  EXPECT_EQ(body["status"]["IPv6"]["healthy"], true);
+
+  const Json taint = {{"key", "ToBeDeletedByClusterAutoscaler"}, {"effect", "NoSchedule"}};
+  api().Change("Node", "", node, {{"spec", {{"taints", Json::array({taint})}}}});
+  EXPECT_TRUE(AwaitStatus(10256, "/healthz", 503));
+  EXPECT_EQ(AskNode(10256, "/livez").status, 200);
+  api().Change("Node", "", node, {{"spec", {{"taints", nullptr}}}});
+  EXPECT_TRUE(AwaitStatus(10256, "/healthz", 200));
+  // What was seen last counts, also when the agent knows that the object is gone.
+  const char* events = "waggle_apiserver_events_total{resource=\"nodes\"}";
+  const double before = MetricOf(Metrics(), events);
+  EXPECT_GT(before, 0);
+  api().Remove("Node", "", node);
+  EXPECT_TRUE(lab::WaitFor([&] { return MetricOf(Metrics(), events) > before; }));
+  EXPECT_EQ(AskNode(10256, "/healthz").status, 200);
+  EXPECT_EQ(AskNode(10256, "/metrics").status, 404);
+}
+
+TEST_F(ApiAgentTest, AnswersAtHealthCheckNodePorts) {
+  cluster_.StartAgent();
+  Json web = ServiceObject("web");
+  web["spec"]["type"] = "LoadBalancer";
+  web["spec"]["externalTrafficPolicy"] = "Local";
+  web = api().Create(web);
+  const uint16_t port = web["spec"]["healthCheckNodePort"];
+  EXPECT_TRUE(AwaitStatus(port, "/any", 200));
+  HttpAnswer answer = AskNode(port);
+  EXPECT_EQ(answer.headers["X-Load-Balancing-Endpoint-Weight"], "1");
+  EXPECT_EQ(Json::parse(answer.body),
+            Json::parse(R"({"service": {"namespace": "default", "name": "web"},
+                            "localEndpoints": 1, "serviceProxyHealthy": true})"));
+  MakeB1(false);
+  answer = AskNode(port);
+  EXPECT_EQ(answer.status, 503);
+  EXPECT_EQ(answer.headers["X-Load-Balancing-Endpoint-Weight"], "0");
+  MakeB1(true);
+  EXPECT_EQ(AskNode(port).status, 200);
+  api().Remove("Service", "default", "web");
+  EXPECT_TRUE(AwaitStatus(port, "/", 0));
+}
+
+TEST_F(ApiAgentTest, CountsForPrometheus) {
+  cluster_.CreateWeb();
+  cluster_.StartAgent();
+  cluster_.AwaitFollowed();
+  const std::string before = Metrics();
+  // The controller says in the slice when that was; in whole seconds, so after the agent's start.
+  const std::string soon =
+      absl::FormatTime("%Y-%m-%dT%H:%M:%SZ", absl::Now() + absl::Seconds(1), absl::UTCTimeZone());
+  Json conditions = Json::array();
+  for (const char* type : {"Ready", "ContainersReady"})
+    conditions.push_back({{"type", type}, {"status", "False"}, {"lastTransitionTime", soon}});
+  api().ChangeStatus("Pod", "default", "b1", {{"status", {{"conditions", conditions}}}});
+  cluster_.AwaitEndpoints("web", {&cluster_.b2});
+  cluster_.AwaitFollowed();
+  const std::string after = Metrics();
+  for (const char* grows :
+       {"waggle_events_total", "kubeproxy_sync_proxy_rules_endpoint_changes_total",
+        "waggle_event_to_kernel_seconds_count",
+        "waggle_apiserver_events_total{resource=\"endpointslices\"}",
+        "kubeproxy_sync_partial_proxy_rules_duration_seconds_count{ip_family=\"IPv6\"}",
+        "kubeproxy_network_programming_duration_seconds_count{ip_family=\"IPv4\"}"}) {
+    EXPECT_GT(MetricOf(after, grows), MetricOf(before, grows)) << grows;
+    EXPECT_GE(MetricOf(before, grows), 0) << grows;
+  }
+  EXPECT_GE(MetricOf(after, "rest_client_requests_total{code=\"200\",method=\"GET\"}"), 3);
+  EXPECT_EQ(MetricOf(after, "waggle_apiserver_connected{resource=\"services\"}"), 1);
+  EXPECT_EQ(MetricOf(after, "waggle_ready"), 1);
+  EXPECT_EQ(MetricOf(after, "waggle_services"), 2);
+  EXPECT_GT(MetricOf(after, "waggle_map_entries{map=\"frontends\"}"), 0);
+  EXPECT_GT(MetricOf(after, "waggle_devices{role=\"pod\"}"), 0);
+  EXPECT_EQ(AskHttp(cluster_.node1, "127.0.0.1", 10249, "/proxyMode").body, "iptables");
+  EXPECT_TRUE(Json::parse(AskHttp(cluster_.node1, "127.0.0.1", 10249, "/configz").body)
+                  .contains("kubeproxy.config.k8s.io"));
+  EXPECT_EQ(AskNode(10249, "/metrics").status, 0);  // on loopback only
 }
 
 // Changes of endpoints in a row while clients connect. All pods run on, so that nobody may

@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <chrono>
 #include <cstring>
 #include <ctime>
 #include <utility>
@@ -23,6 +24,9 @@
 #include "maps/grace.h"
 #include "maps/pins.h"
 #include "userspace/agent/event_queue.h"
+#include "userspace/agent/health_checks.h"
+#include "userspace/agent/http_sites.h"
+#include "userspace/agent/progress.h"
 #include "userspace/agent/reconciler.h"
 #include "userspace/os/errno_status.h"
 #include "userspace/os/sd_notify.h"
@@ -64,7 +68,11 @@ void CopyText(const std::string& text, char* target, size_t size) {
 class Agent {
  public:
   Agent(const config::AgentConfig& options, const std::vector<Watched>& watched)
-      : options_(options), watched_(watched) {}
+      : options_(options),
+        watched_(watched),
+        started_(Moment::Now()),
+        board_(started_.steady),
+        progress_(&board_, &metrics_, started_.wall) {}
 
   absl::Status Start(k8s::Source* source);
   absl::Status Loop();
@@ -74,7 +82,12 @@ class Agent {
  private:
   absl::Status Watch(int fd);
   absl::Status PutInForce();
-  void AfterReconcile(const absl::Status& status);
+  void HandleEvents();
+  void LookAtNode(const EventQueue::Batch& batch);
+  void UpdateHealth();
+  // `began`: when the attempt did whose result this is.
+  void AfterReconcile(const Moment& began, const absl::Status& status);
+  void LogSites();
   void LogNotes();
   void LogProblems();
   void LogWritten();
@@ -91,11 +104,18 @@ class Agent {
 
   const config::AgentConfig& options_;
   const std::vector<Watched>& watched_;
+  const Moment started_;
   os::UniqueFd lock_;
   os::UniqueFd epoll_;
   os::UniqueFd signals_;
   os::UniqueFd timer_;
   EventQueue queue_;
+  health::Board board_;
+  metrics::AgentMetrics metrics_;
+  Progress progress_;
+  bool node_required_ = false;             // there is one, and its word counts
+  std::shared_ptr<const k8s::Node> node_;  // as it was seen last
+  std::vector<net::Address> health_check_addresses_;
   maps::GracePeriod grace_;
   std::unique_ptr<loader::Datapath> datapath_;
   std::unique_ptr<maps::MapStore> store_;
@@ -110,7 +130,8 @@ class Agent {
   std::string collector_error_;  // likewise
   size_t notes_logged_ = 0;
   bool in_force_ = false;
-  std::string refusal_;  // what the kernel said last, while it must be retried
+  std::string refusal_;               // what the kernel said last, while it must be retried
+  std::unique_ptr<HttpSites> sites_;  // reads what stands above
 };
 
 absl::Status Agent::Watch(int fd) {
@@ -177,6 +198,11 @@ absl::Status Agent::Start(k8s::Source* source) {
   for (const Watched& each : watched_) {
     if (absl::Status status = Watch(each.fd); !status.ok()) return status;
   }
+  board_.Beat(Moment::Now().steady);
+  node_required_ = !source->counts().empty();
+  sites_ = std::make_unique<HttpSites>(options_, &board_, &queue_, &metrics_, source->counts());
+  if (absl::Status status = sites_->Start(); !status.ok()) return status;
+  LogSites();
   return absl::OkStatus();
 }
 
@@ -392,7 +418,61 @@ void Agent::LogWritten() {
   spdlog::info("removed {} Services:{}", written.removed.size(), names);
 }
 
-void Agent::AfterReconcile(const absl::Status& status) {
+void Agent::LookAtNode(const EventQueue::Batch& batch) {
+  for (const k8s::ObjectChange& change : batch.changes) {
+    if (change.key.kind != k8s::ObjectKind::kNode || change.key.name.name != options_.node_name) {
+      continue;
+    }
+    // What was seen last counts, whatever becomes of the object.
+    const auto* object = std::get_if<k8s::Object>(&change.state);
+    if (object != nullptr) node_ = std::get<std::shared_ptr<const k8s::Node>>(*object);
+  }
+}
+
+void Agent::UpdateHealth() {
+  health::NodeState node;
+  if (node_ != nullptr) node = {true, node_->deleting, node_->to_be_deleted};
+  // Manifests need not tell of the node.
+  const bool no_node = node_ == nullptr && !node_required_ && reconciler_->ready();
+  board_.SetNodeEligible(node.eligible() || no_node);
+  auto checks = reconciler_->TakeHealthChecks();
+  if (!checks) return;
+  // Where a first port is opened, as kube-proxy looks at its start only.
+  if (health_check_addresses_.empty()) {
+    health_check_addresses_ = HealthCheckAddresses(options_, node_.get(), LocalAddresses());
+  }
+  sites_->SetChecks(*std::move(checks), health_check_addresses_);
+}
+
+void Agent::HandleEvents() {
+  EventQueue::Batch batch = queue_.Drain();
+  const Moment began = Moment::Now();
+  progress_.Took(batch, began);
+  LookAtNode(batch);
+  AfterReconcile(began, reconciler_->Handle(std::move(batch)));
+}
+
+void Agent::AfterReconcile(const Moment& began, const absl::Status& status) {
+  progress_.Tried({.began = began,
+                   .ended = Moment::Now(),
+                   .ready = reconciler_->ready(),
+                   .done = status.ok() && !reconciler_->must_retry(),
+                   .full = reconciler_->TakeFull()});
+  UpdateHealth();
+  const Reconciler::Census census = reconciler_->CountAll();
+  metrics_.services.Set(static_cast<double>(census.services));
+  metrics_.used.frontends.Set(census.frontends);
+  metrics_.used.lists.Set(census.lists);
+  metrics_.used.backends.Set(census.backends);
+  metrics_.used.services.Set(census.service_ports);
+  for (size_t i = 0; i < census.problems.size(); ++i)
+    metrics_.problems[i].Set(static_cast<double>(census.problems[i]));
+  for (size_t scope = 0; scope < census.no_local_endpoints.size(); ++scope) {
+    for (size_t family = 0; family < census.no_local_endpoints[scope].size(); ++family) {
+      metrics_.no_local_endpoints[scope][family].Set(
+          static_cast<double>(census.no_local_endpoints[scope][family]));
+    }
+  }
   LogWritten();
   LogProblems();
   const std::string refusal = status.ok() ? "" : std::string(status.message());
@@ -406,11 +486,26 @@ void Agent::AfterReconcile(const absl::Status& status) {
   }
 }
 
+void Agent::LogSites() {
+  for (const http::SiteNews& news : sites_->TakeNews()) {
+    if (news.status.ok()) {
+      spdlog::info("serving {} at {}", news.name, news.at.ToString());
+    } else {
+      spdlog::warn("cannot serve {} at {}: {}; trying again every {} s", news.name,
+                   news.at.ToString(), std::string(news.status.message()),
+                   http::Times().bind_again / std::chrono::seconds(1));
+    }
+  }
+}
+
 void Agent::Tick() {
   uint64_t expirations = 0;
   [[maybe_unused]] const ssize_t ignored = read(timer_.get(), &expirations, sizeof(expirations));
   store_->agent()->heartbeat_ns = BoottimeNs();
-  if (reconciler_->must_retry()) AfterReconcile(reconciler_->Retry());
+  const Moment now = Moment::Now();
+  board_.Beat(now.steady);
+  LogSites();
+  if (reconciler_->must_retry()) AfterReconcile(now, reconciler_->Retry());
   if (!in_force_) return;
   const bool look = ++ticks_ % kChooseEvery == 0;
   // Who removes a filter cannot do it in silence.
@@ -435,10 +530,11 @@ absl::Status Agent::Loop() {
       }
       if (fd == timer_.get()) Tick();
       if (fd == datapath_->packet_path().event_fd()) UpdateDevices();
-      if (fd == queue_.event_fd()) AfterReconcile(reconciler_->Handle(queue_.Drain()));
+      if (fd == queue_.event_fd()) HandleEvents();
       if (fd == grace_.event_fd()) {
         grace_.ClearEvent();
-        AfterReconcile(reconciler_->GraceOver(grace_.completed()));
+        const Moment began = Moment::Now();
+        AfterReconcile(began, reconciler_->GraceOver(grace_.completed()));
       }
       for (const Watched& each : watched_) {
         if (fd != each.fd) continue;

@@ -8,6 +8,7 @@
 
 #include "absl/container/flat_hash_map.h"
 #include "k8s-watch/source.h"
+#include "userspace/health/board.h"
 #include "userspace/os/unique_fd.h"
 #include "userspace/status/problem.h"
 
@@ -29,8 +30,17 @@ class EventQueue final : public k8s::EventSink {
   void OnSynced(bool complete) override;
   void OnProblems(std::vector<Problem> problems) override;
 
-  // Everything that has come since the last call.
+  // Everything that has come since the last call. A change that came in the place of another
+  // has its read_at: it is as late as that one.
   Batch Drain();
+  // What nobody has drained yet. From any thread.
+  struct Waiting {
+    size_t services = 0;
+    size_t slices = 0;
+    size_t others = 0;
+    health::Oldest oldest;
+  };
+  Waiting waiting() const;
   // Readable while there may be something to drain. Owned by the queue.
   int event_fd() const { return event_.get(); }
 
@@ -38,10 +48,14 @@ class EventQueue final : public k8s::EventSink {
   void Signal();
 
   os::UniqueFd event_;
-  std::mutex mutex_;
+  mutable std::mutex mutex_;
   Batch pending_;
   absl::flat_hash_map<k8s::ObjectKey, size_t> index_;  // into pending_.changes
+  Waiting waiting_;
 };
+
+// The families whose traffic a change may concern.
+health::ByFamily<bool> FamiliesOf(const k8s::ObjectChange& change);
 
 }  // namespace waggle::agent
 

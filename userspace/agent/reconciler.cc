@@ -109,6 +109,7 @@ absl::Status Reconciler::GraceOver(uint64_t epoch) {
 
 // Everything that is known and everything that is in force.
 void Reconciler::MarkAll() {
+  full_ = true;
   for (ServiceName& name : objects_.Services())
     dirty_.insert(std::move(name));
   for (const auto& [name, state] : tables_.services)
@@ -248,6 +249,8 @@ absl::Status Reconciler::Reconcile() {
     std::vector<ServicePlan> plans;
     for (auto& [name, settled] :
          Settle({objects_, claims_, protection_, complete_}, TakeDirty(careful), &resolved_)) {
+      health_checks_.Update(name, objects_);
+      local_gaps_.Update(settled.service);
       ServicePlan plan = PlanService(name, std::move(settled));
       if (plan.plan.empty()) continue;
       freed = freed || !plan.plan.retired.empty();
@@ -276,6 +279,10 @@ void Reconciler::ReplaceProblems(std::vector<Problem>& known, std::vector<Proble
                       std::back_inserter(problem_changes_.appeared));
   std::set_difference(known.begin(), known.end(), now.begin(), now.end(),
                       std::back_inserter(problem_changes_.cleared));
+  for (const Problem& problem : known)
+    --problems_by_reason_[static_cast<size_t>(problem.reason)];
+  for (const Problem& problem : now)
+    ++problems_by_reason_[static_cast<size_t>(problem.reason)];
   known = std::move(now);
 }
 
@@ -288,6 +295,18 @@ void Reconciler::SetProblems(const ServiceName& name, std::vector<Problem> probl
   service_problem_count_ -= known.size();
   ReplaceProblems(known, std::move(problems));
   if (known.empty()) service_problems_.erase(name);
+}
+
+Reconciler::Census Reconciler::CountAll() {
+  Census census;
+  census.services = tables_.services.size();
+  census.frontends = slots_.frontends_used();
+  census.lists = slots_.lists().used();
+  census.backends = slots_.backends().used();
+  census.service_ports = slots_.services().used();
+  census.problems = problems_by_reason_;
+  census.no_local_endpoints = local_gaps_.total();
+  return census;
 }
 
 std::vector<Problem> Reconciler::problems() const {

@@ -3,8 +3,10 @@
 #ifndef WAGGLE_USERSPACE_AGENT_RECONCILER_H_
 #define WAGGLE_USERSPACE_AGENT_RECONCILER_H_
 
+#include <array>
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -17,6 +19,8 @@
 #include "maps/writer.h"
 #include "userspace/agent/claims.h"
 #include "userspace/agent/event_queue.h"
+#include "userspace/agent/health_checks.h"
+#include "userspace/agent/local_gaps.h"
 #include "userspace/agent/protection.h"
 #include "userspace/agent/settle.h"
 #include "userspace/agent/store.h"
@@ -68,6 +72,19 @@ class Reconciler {
   bool complete() const { return complete_; }
   size_t services_in_force() const { return tables_.services.size(); }
 
+  // Since the last call all Services were looked at, not only those with changes.
+  bool TakeFull() { return std::exchange(full_, false); }
+  // Services with a port for health checks, where that has changed since the last call.
+  std::optional<health::ServiceChecks> TakeHealthChecks() { return health_checks_.TakeChanged(); }
+  // What is so now, for metrics: a few numbers that are kept up to date.
+  struct Census {
+    size_t services = 0;                                                 // in force
+    uint32_t frontends = 0, lists = 0, backends = 0, service_ports = 0;  // rows in use
+    std::array<size_t, static_cast<size_t>(ProblemReason::kRefused) + 1> problems{};
+    LocalGaps::Counts no_local_endpoints{};
+  };
+  Census CountAll();
+
   // All problems in force, sorted, and what changed since the last call.
   std::vector<Problem> problems() const;
   ProblemChanges TakeProblemChanges();
@@ -114,9 +131,12 @@ class Reconciler {
   Protection protection_;
   ServiceSet dirty_;
   ServiceSet left_out_;  // found no room
+  HealthChecks health_checks_;
+  LocalGaps local_gaps_;
   bool synced_ = false;
   bool complete_ = false;
   bool ready_ = false;
+  bool full_ = false;
   bool must_read_ = false;  // a write failed: what is in force is not known
   Written written_;
   uint64_t resolved_ = 0;
@@ -125,6 +145,7 @@ class Reconciler {
   std::vector<Problem> pin_problems_;
   absl::btree_map<ServiceName, std::vector<Problem>> service_problems_;
   size_t service_problem_count_ = 0;
+  std::array<size_t, static_cast<size_t>(ProblemReason::kRefused) + 1> problems_by_reason_{};
   ProblemChanges problem_changes_;
 };
 

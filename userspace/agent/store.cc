@@ -138,6 +138,11 @@ std::optional<ServiceInput> Store::Find(const ServiceName& name) const {
   return input;
 }
 
+const k8s::Service* Store::FindService(const ServiceName& name) const {
+  const auto found = entries_.find(name);
+  return found == entries_.end() ? nullptr : found->second.service.get();
+}
+
 bool Store::Incomplete(const ServiceName& name) const {
   return unreadable_.contains(name);
 }

@@ -31,6 +31,9 @@ class Store {
   // nullopt: no such Service (its slices may exist).
   std::optional<ServiceInput> Find(const ServiceName& name) const;
 
+  // The same without its slices, for who only looks. Null: no such Service.
+  const k8s::Service* FindService(const ServiceName& name) const;
+
   // Part of this Service exists but could not be read (k8s::Unreadable): what is in
   // force for it may be added to but not taken away.
   bool Incomplete(const ServiceName& name) const;

@@ -40,6 +40,39 @@ TEST(EventQueue, LatestChangeOfAnObjectWinsAtItsFirstPlace) {
   EXPECT_FALSE(batch.problems.has_value());
 }
 
+TEST(EventQueue, KnowsWhatWaitsAndSinceWhen) {
+  EventQueue queue;
+  EXPECT_EQ(queue.waiting().services, 0u);
+  EXPECT_FALSE(queue.waiting().oldest[0]);
+  const auto at = [](int s) { return health::Time(std::chrono::seconds(s)); };
+  auto slice = std::make_shared<k8s::EndpointSlice>();
+  slice->name = {"default", "s"};
+  slice->family = net::Family::kIpv6;
+  queue.OnChange({{k8s::ObjectKind::kEndpointSlice, slice->name}, k8s::Object(slice), at(5)});
+  EXPECT_FALSE(queue.waiting().oldest[0]);
+  EXPECT_EQ(queue.waiting().oldest[1], at(5));
+  k8s::ObjectChange service = ServiceOn("a", 1);
+  service.read_at = at(7);
+  queue.OnChange(service);
+  service.read_at = at(9);
+  queue.OnChange(service);
+  queue.OnChange({{k8s::ObjectKind::kNode, {"", "n"}}, k8s::Deleted{}, at(8)});
+  const EventQueue::Waiting waiting = queue.waiting();
+  EXPECT_EQ(waiting.services, 1u);
+  EXPECT_EQ(waiting.slices, 1u);
+  EXPECT_EQ(waiting.others, 1u);
+  EXPECT_EQ(waiting.oldest[0], at(7));
+  EXPECT_EQ(waiting.oldest[1], at(5));
+  // A change is as late as the one whose place it took.
+  EXPECT_EQ(queue.Drain().changes.at(1).read_at, at(7));
+  EXPECT_FALSE(queue.waiting().oldest[1]);
+  EXPECT_EQ(queue.waiting().slices, 0u);
+  // Who does not say when came now.
+  const health::Time before = std::chrono::steady_clock::now();
+  queue.OnChange(ServiceOn("a", 1));
+  EXPECT_GE(queue.Drain().changes.at(0).read_at, before);
+}
+
 TEST(EventQueue, DescriptorIsReadableExactlyWhileThereIsSomething) {
   EventQueue queue;
   EXPECT_FALSE(Readable(queue.event_fd()));

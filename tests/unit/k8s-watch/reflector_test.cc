@@ -609,7 +609,7 @@ TEST(Reflector, CountsAndStampsWhatCame) {
   transport.answers = {Unreachable(), Http(503, "busy"), Http(401, ""), kList,
                        watch,         Http(403, "")};
   Log log;
-  Reflector::Counts counts;
+  RequestCounts counts;
   Reflector::Options options;
   options.streaming_list = false;
   options.now = [&] { return transport.now; };
@@ -631,6 +631,7 @@ TEST(Reflector, CountsAndStampsWhatCame) {
   EXPECT_EQ(counts.answers[401], 1u);
   EXPECT_EQ(counts.answers[403], 1u);
   EXPECT_EQ(counts.answers[200], 2u);
+  EXPECT_EQ(counts.head_times[0], 5u);
   EXPECT_EQ(counts.lists, 1u);
   EXPECT_EQ(counts.watches, 1u);
   EXPECT_EQ(counts.events, 1u);
