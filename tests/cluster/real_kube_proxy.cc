@@ -46,10 +46,13 @@ lab::Argv KubeProxyArgv(const ControlPlane& control, const lab::Node& node,
       "--kubeconfig=" +
           (options.kubeconfig.empty() ? control.WriteKubeconfig(kKubeProxy) : options.kubeconfig),
       "--hostname-override=" + node.name(), "--proxy-mode=" + options.mode,
-      "--detect-local-mode=ClusterCIDR", "--cluster-cidr=10.244.0.0/16,fd00:244::/32",
       // Sizes of the machine's tables, not a namespace's to change.
       "--conntrack-max-per-core=0", "--conntrack-tcp-timeout-established=0",
       "--conntrack-tcp-timeout-close-wait=0"};
+  if (options.knows_pods) {
+    argv.insert(argv.end(),
+                {"--detect-local-mode=ClusterCIDR", "--cluster-cidr=10.244.0.0/16,fd00:244::/32"});
+  }
   argv.insert(argv.end(), options.flags.begin(), options.flags.end());
   if (options.legacy_iptables) {
     const char* path = getenv("PATH");
@@ -112,11 +115,13 @@ void RealKubeProxy::AwaitRules(const std::vector<std::string>& there,
                                const std::vector<std::string>& gone) {
   std::string rules;
   const auto in_rules = [&](const std::string& text) { return absl::StrContains(rules, text); };
-  bool done = lab::WaitFor(
+  bool done = false;
+  lab::WaitFor(
       [&] {
         rules = Rules();
-        return std::all_of(there.begin(), there.end(), in_rules) &&
+        done = std::all_of(there.begin(), there.end(), in_rules) &&
                std::none_of(gone.begin(), gone.end(), in_rules);
+        return done || !running();
       },
       kProxyPatience);
   if (!done) {

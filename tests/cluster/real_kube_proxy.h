@@ -16,8 +16,9 @@ inline constexpr const char* kKubeProxyModes[] = {"iptables", "nftables"};
 struct KubeProxyOptions {
   std::string mode = "iptables";  // or "nftables"
   bool legacy_iptables = false;   // the programs that it calls are those of iptables-legacy
-  // After those of KubeProxyArgv(), so that they win: "--cluster-cidr=".
-  lab::Argv flags = {};
+  // Without --cluster-cidr it takes nothing for a pod's, and masquerades nothing.
+  bool knows_pods = true;
+  lab::Argv flags = {};         // after those of KubeProxyArgv(), so that they win
   std::string kubeconfig = {};  // one for the first apiserver, unless named
 };
 

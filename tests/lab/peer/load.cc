@@ -5,9 +5,12 @@
 
 #include <cerrno>
 #include <cstdio>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <utility>
 
+#include "tests/lab/peer/dns.h"
 #include "tests/lab/peer/sockets.h"
 
 namespace waggle::lab {
@@ -28,36 +31,77 @@ Answer Failure(const std::string& step) {
   return {false, "", step + ": " + (timed_out ? "timeout" : ErrnoName(error))};
 }
 
-Answer Read(const std::string& text, const std::string& sent) {
+constexpr char kNotOurs[] = "answer: not an echo";
+
+Answer ReadLine(const std::string& text, const std::string& sent) {
   nlohmann::json reply = nlohmann::json::parse(text, nullptr, false);
   if (reply.is_discarded() || !reply.contains("name")) {
     return {false, "", "answer: unreadable " + text};
   }
-  if (reply.value("echo", "") != sent) return {false, "", "answer: not an echo"};
+  if (reply.value("echo", "") != sent) return {false, "", kNotOurs};
   return {true, reply["name"], ""};
 }
 
-// Sends a line on a connected stream and reads the line that answers it.
-Answer AskStream(int fd, const std::string& text) {
-  std::string line = text + "\n";
-  if (send(fd, line.data(), line.size(), MSG_NOSIGNAL) < 0) return Failure("send");
+// What is asked: a line, or a question of DNS.
+class Question {
+ public:
+  // The line `text`.
+  explicit Question(std::string text) : text_(std::move(text)) {}
+  Question(const std::string& name, uint16_t id, int family)
+      : text_(DnsQuery(id, name, family)), dns_(true), id_(id) {}
+
+  bool dns() const { return dns_; }
+  const std::string& datagram() const { return text_; }
+  std::string stream() const {
+    if (!dns_) return text_ + "\n";
+    return std::string{static_cast<char>(text_.size() >> 8), static_cast<char>(text_.size())} +
+           text_;
+  }
+  // Of a stream: what came so far is the whole answer.
+  bool Whole(const std::string& got) const {
+    if (!dns_) return !got.empty() && got.back() == '\n';
+    return got.size() >= 2 && got.size() >= size_t{2} + Byte(got[0]) * 256 + Byte(got[1]);
+  }
+  Answer ReadStream(const std::string& got) const { return Read(dns_ ? got.substr(2) : got); }
+  Answer Read(const std::string& got) const {
+    if (!dns_) return ReadLine(got, text_);
+    const DnsAnswer answer = ReadDnsAnswer(got, id_);
+    if (!answer.problem.empty()) {
+      return {false, "", answer.ours ? "answer: " + answer.problem : kNotOurs};
+    }
+    return {true, answer.address, ""};
+  }
+
+ private:
+  static size_t Byte(char c) { return static_cast<unsigned char>(c); }
+
+  std::string text_;
+  bool dns_ = false;
+  uint16_t id_ = 0;
+};
+
+// Asks on a connected stream and reads the whole answer.
+Answer AskStream(int fd, const Question& question) {
+  std::string sent = question.stream();
+  if (send(fd, sent.data(), sent.size(), MSG_NOSIGNAL) < 0) return Failure("send");
   std::string got;
-  while (got.empty() || got.back() != '\n') {
+  while (!question.Whole(got)) {
     char buffer[4096];
     ssize_t n = recv(fd, buffer, sizeof(buffer), 0);
     if (n < 0) return Failure("recv");
     if (n == 0) return {false, "", "recv: end of stream"};
     got.append(buffer, static_cast<size_t>(n));
   }
-  return Read(got, text);
+  return question.ReadStream(got);
 }
 
-Answer AskConnectedDatagram(int fd, const std::string& text) {
+Answer AskConnectedDatagram(int fd, const Question& question) {
+  const std::string& text = question.datagram();
   if (send(fd, text.data(), text.size(), MSG_NOSIGNAL) < 0) return Failure("send");
   char buffer[4096];
   ssize_t n = recv(fd, buffer, sizeof(buffer), 0);
   if (n < 0) return Failure("recv");
-  return Read(std::string(buffer, static_cast<size_t>(n)), text);
+  return question.Read(std::string(buffer, static_cast<size_t>(n)));
 }
 
 Fd Connected(const SocketAddress& to, int type, std::chrono::milliseconds timeout) {
@@ -72,14 +116,16 @@ Fd Connected(const SocketAddress& to, int type, std::chrono::milliseconds timeou
   return fd;
 }
 
-Answer AskTcp(const SocketAddress& to, const std::string& text, std::chrono::milliseconds timeout) {
+Answer AskTcp(const SocketAddress& to, const Question& question,
+              std::chrono::milliseconds timeout) {
   Fd fd = Connected(to, SOCK_STREAM, timeout);
   if (!fd.valid()) return Failure("connect");
   SocketAddress peer;
   if (getpeername(fd.get(), peer.get(), &peer.length) != 0) return Failure("getpeername");
   if (ToText(peer) != ToText(to)) return {false, "", "getpeername: " + ToText(peer)};
-  Answer answer = AskStream(fd.get(), text);
-  if (!answer.ok) return answer;
+  Answer answer = AskStream(fd.get(), question);
+  // Last words are our own servers' way.
+  if (!answer.ok || question.dns()) return answer;
   if (shutdown(fd.get(), SHUT_WR) != 0) return Failure("shutdown");
   char buffer[4096];
   ssize_t n;
@@ -91,7 +137,8 @@ Answer AskTcp(const SocketAddress& to, const std::string& text, std::chrono::mil
   return answer;
 }
 
-Answer AskUnconnected(int fd, const SocketAddress& to, const std::string& text) {
+Answer AskUnconnected(int fd, const SocketAddress& to, const Question& question) {
+  const std::string& text = question.datagram();
   if (sendto(fd, text.data(), text.size(), 0, to.get(), to.length) < 0) return Failure("sendto");
   // An answer to an earlier, timed-out query may still come: it is not ours.
   while (true) {
@@ -99,8 +146,8 @@ Answer AskUnconnected(int fd, const SocketAddress& to, const std::string& text) 
     SocketAddress from;
     ssize_t n = recvfrom(fd, buffer, sizeof(buffer), 0, from.get(), &from.length);
     if (n < 0) return Failure("recvfrom");
-    Answer answer = Read(std::string(buffer, static_cast<size_t>(n)), text);
-    if (answer.failure == "answer: not an echo") continue;
+    Answer answer = question.Read(std::string(buffer, static_cast<size_t>(n)));
+    if (answer.failure == kNotOurs) continue;
     if (answer.ok && ToText(from) != ToText(to)) {
       return {false, "", "recvfrom: answer from " + ToText(from)};
     }
@@ -169,7 +216,8 @@ bool ParseAll(const std::vector<std::string>& texts, std::vector<SocketAddress>&
   return true;
 }
 
-// The unconnected sockets that AskMode::kUdp keeps, one a family.
+// The sockets that are kept: AskMode::kUdp's, one a family, and AskMode::kUdpHeld's, one an
+// address.
 class KeptSockets {
  public:
   int For(int family, std::chrono::milliseconds timeout) {
@@ -180,27 +228,39 @@ class KeptSockets {
     }
     return fd.get();
   }
+  // Invalid where connect() fails; the reason is in errno.
+  int ConnectedTo(const SocketAddress& to, std::chrono::milliseconds timeout) {
+    Fd& fd = connected_[ToText(to)];
+    if (!fd.valid()) fd = Connected(to, SOCK_DGRAM, timeout);
+    return fd.get();
+  }
 
  private:
   Fd v4_, v6_;
+  std::map<std::string, Fd> connected_;
 };
 
-Answer Ask(AskMode mode, const SocketAddress& to, const std::string& text,
+Answer Ask(AskMode mode, const SocketAddress& to, const Question& question,
            std::chrono::milliseconds timeout, KeptSockets& kept) {
   switch (mode) {
     case AskMode::kTcp:
-      return AskTcp(to, text, timeout);
+      return AskTcp(to, question, timeout);
     case AskMode::kUdp:
-      return AskUnconnected(kept.For(to.family(), timeout), to, text);
+      return AskUnconnected(kept.For(to.family(), timeout), to, question);
     case AskMode::kUdpNew: {
       Fd fd = OpenSocket({to.family(), SOCK_DGRAM, 0});
       SetTimeouts(fd.get(), timeout);
-      return AskUnconnected(fd.get(), to, text);
+      return AskUnconnected(fd.get(), to, question);
     }
     case AskMode::kUdpConnected: {
       Fd fd = Connected(to, SOCK_DGRAM, timeout);
       if (!fd.valid()) return Failure("connect");
-      return AskConnectedDatagram(fd.get(), text);
+      return AskConnectedDatagram(fd.get(), question);
+    }
+    case AskMode::kUdpHeld: {
+      const int fd = kept.ConnectedTo(to, timeout);
+      if (fd < 0) return Failure("connect");
+      return AskConnectedDatagram(fd, question);
     }
   }
   return {};
@@ -212,8 +272,9 @@ struct HeldConnection {
 };
 
 Answer AskHeld(const HeldConnection& connection, const std::string& text) {
-  return connection.stream ? AskStream(connection.fd.get(), text)
-                           : AskConnectedDatagram(connection.fd.get(), text);
+  const Question question(text);
+  return connection.stream ? AskStream(connection.fd.get(), question)
+                           : AskConnectedDatagram(connection.fd.get(), question);
 }
 
 }  // namespace
@@ -240,7 +301,11 @@ int Rate(const RateOptions& options) {
   for (uint64_t round = 0; options.count == 0 || round < options.count; ++round) {
     auto start = Clock::now();
     const SocketAddress& to = targets[round % targets.size()];
-    Answer answer = Ask(options.mode, to, "q" + std::to_string(round), options.timeout, kept);
+    const Question question =
+        options.dns_name.empty()
+            ? Question("q" + std::to_string(round))
+            : Question(options.dns_name, static_cast<uint16_t>(round), to.family());
+    Answer answer = Ask(options.mode, to, question, options.timeout, kept);
     Count(answer, Clock::now() - start, tally);
     // A slow answer must not be followed by a burst that hides the rate.
     next = std::max(next + period, Clock::now());

@@ -17,6 +17,7 @@ enum class AskMode {
   kUdp,           // one unconnected socket for all queries
   kUdpNew,        // an unconnected socket for each query
   kUdpConnected,  // a connected socket for each query
+  kUdpHeld,       // one connected socket for all queries to an address
 };
 
 // What happened since the last mark.
@@ -34,8 +35,11 @@ struct Tally {
 struct RateOptions {
   AskMode mode = AskMode::kTcp;
   std::vector<std::string> to;  // taken in turn
-  uint32_t per_second = 0;      // 0: as fast as answers come
-  uint64_t count = 0;           // 0: until told to stop
+  // Ask for the address of this name by DNS, and count addresses instead of backends. Empty:
+  // ask a server of ours.
+  std::string dns_name;
+  uint32_t per_second = 0;  // 0: as fast as answers come
+  uint64_t count = 0;       // 0: until told to stop
   std::chrono::milliseconds timeout{1000};
 };
 

@@ -28,10 +28,12 @@ int main(int argc, char** argv) {
   const std::map<std::string, AskMode> modes = {{"tcp", AskMode::kTcp},
                                                 {"udp", AskMode::kUdp},
                                                 {"udp-new", AskMode::kUdpNew},
-                                                {"udp-connected", AskMode::kUdpConnected}};
+                                                {"udp-connected", AskMode::kUdpConnected},
+                                                {"udp-held", AskMode::kUdpHeld}};
   CLI::App* rate_command = app.add_subcommand("rate", "Ask at a steady rate");
   rate_command->add_option("--mode", rate.mode)->transform(CLI::CheckedTransformer(modes));
   rate_command->add_option("--to", rate.to)->required();
+  rate_command->add_option("--dns", rate.dns_name, "Ask a DNS server for this name");
   rate_command->add_option("--per-second", rate.per_second);
   rate_command->add_option("--count", rate.count);
   rate_command->add_option("--timeout-ms", timeout_ms);
