@@ -3,8 +3,12 @@
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <linux/bpf.h>
+#include <linux/capability.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 #include <sys/utsname.h>
+
+#include <unistd.h>
 
 #include <algorithm>
 #include <array>
@@ -89,9 +93,25 @@ bool TryTcx() {
          errno == ENODEV;
 }
 
+// CAP_PERFMON, or before Linux 5.8 and as root CAP_SYS_ADMIN.
+bool MayFollowPointers() {
+  __user_cap_header_struct head{_LINUX_CAPABILITY_VERSION_3, 0};
+  __user_cap_data_struct have[_LINUX_CAPABILITY_U32S_3] = {};
+  if (syscall(SYS_capget, &head, have) != 0) return true;  // the verifier will say it
+  const auto has = [&](unsigned capability) {
+    return (have[CAP_TO_INDEX(capability)].effective & CAP_TO_MASK(capability)) != 0;
+  };
+  return has(CAP_PERFMON) || has(CAP_SYS_ADMIN);
+}
+
 }  // namespace
 
 absl::Status ProbeVerdict(int error) {
+  if (error == 0 && !MayFollowPointers()) {
+    // The verifier would say something about an instruction.
+    return absl::PermissionDeniedError(
+        absl::StrCat("may not load BPF programs that follow pointers: ", PermissionHint()));
+  }
   if (error == 0) return absl::OkStatus();
   if (error == EPERM || error == EACCES) {
     return absl::PermissionDeniedError(
