@@ -21,6 +21,7 @@
 #include "loader/pin_lock.h"
 #include "loader/sock_links.h"
 #include "loader/tc_exchange.h"
+#include "maps/device_table.h"
 #include "maps/layout.h"
 #include "maps/pins.h"
 #include "userspace/os/errno_status.h"
@@ -30,7 +31,7 @@
 namespace waggle::loader {
 namespace {
 
-// Datagrams that were sent to a Service are answered in this time, most of them.
+// What was sent to a Service is answered in this time, most of it.
 constexpr std::chrono::milliseconds kAnswersTake{500};
 
 // Does it translate what a process sends, rather than what it hears?
@@ -72,6 +73,23 @@ absl::Status CheckNamespace(std::string_view pin_path, const std::vector<NetPin>
       "cleanup there (a pod with hostNetwork; `nsenter --net=/proc/1/ns/net`); if that namespace "
       "is gone, so are the filters: `rm -r ",
       std::string(pin_path), "` removes the rest"));
+}
+
+// Connections that begin from now on take the host's stack, and those that were beginning have
+// time to. Of a handshake half of which took the short way connection tracking saw only the
+// answer, and rules that drop what is invalid (kube-proxy has one) drop it.
+void LeaveShortWay(std::string_view pin_path) {
+  const absl::StatusOr<os::UniqueFd> map =
+      maps::OpenPin(pin_path, "settings", maps::Access::kReadWrite);
+  if (!map.ok()) return;
+  absl::StatusOr<maps::SettingsRow> settings = maps::SettingsRow::Open(map->get());
+  if (!settings.ok()) return;
+  const waggle_settings before = settings->Get();
+  if (before.forwarding != WAGGLE_FORWARDING_REDIRECT) return;
+  settings->SetForwarding(WAGGLE_FORWARDING_STACK,
+                          static_cast<waggle_forwarding>(before.forwarding_asked),
+                          "cleanup is under way");
+  std::this_thread::sleep_for(kAnswersTake);
 }
 
 // OK too when it stays because of what it holds. `is_mount`: because a file system is
@@ -127,6 +145,7 @@ absl::Status Cleanup(std::string_view pin_path, std::vector<std::string>* remove
 
   Outcome outcome{removed, {}};
   const std::string links = maps::PinOf(pin_path, maps::kLinkFolder);
+  if (!net_pins->empty()) LeaveShortWay(pin_path);
   // Devices first: else the packet path would take connections that sockets no longer
   // translate, and leave them half-way.
   for (const NetPin& pin : *net_pins) {

@@ -65,11 +65,11 @@ class SwapTest : public testing::TestWithParam<Mode> {
   // Connections and conversations that stay open, in a pod and in the node itself.
   void OpenConnections() {
     for (const lab::Place* place : Places()) {
-      loads_.emplace_back(
-          absl::StrCat("open connections of ", place->name()),
-          lab::Load(*place, {"hold", "--tcp", Front(Family::kIpv4), "--tcp", Front(Family::kIpv6),
-                             "--udp", Front(Family::kIpv4), "--udp", Front(Family::kIpv6),
-                             "--connections", "3", "--interval-ms", "20", "--timeout-ms", "1000"}));
+      loads_.emplace_back(absl::StrCat("open connections of ", place->name()),
+                          lab::Load(*place, {"hold", "--tcp", Front(Family::kIpv4), "--tcp",
+                                             Front(Family::kIpv6), "--udp", Front(Family::kIpv4),
+                                             "--udp", Front(Family::kIpv6), "--connections", "3",
+                                             "--interval-ms", "20", "--timeout-ms", kPatient}));
     }
   }
   // 200 new ones a second each.
@@ -80,7 +80,7 @@ class SwapTest : public testing::TestWithParam<Mode> {
         loads_.emplace_back(absl::StrCat(mode, " clients of ", place->name()),
                             lab::Load(*place, {"rate", "--mode", mode, "--to", Front(Family::kIpv4),
                                                "--to", Front(Family::kIpv6), "--per-second",
-                                               tcp ? "200" : "50", "--timeout-ms", "1000"}));
+                                               tcp ? "200" : "50", "--timeout-ms", kPatient}));
       }
     }
   }
@@ -185,7 +185,11 @@ TEST_P(SwapTest, ThereAndBackUnderTraffic) {
   EXPECT_THAT(AllRules(cluster_.node1), Not(HasSubstr("waggle")));
   EXPECT_EQ(Cleanup({"--kube-proxy"}).out, "nothing of kube-proxy in this network namespace\n");
 
-  // And back: first kube-proxy's rules come, then Waggle goes.
+  // And back, now that packets take the short way: first kube-proxy's rules come, then
+  // Waggle goes.
+  cluster_.agent->Kill();
+  cluster_.agent->Start();
+  cluster_.agent->AwaitReady();
   OpenConnections();
   StartClients();
   ExpectAllWell("before the way back");
