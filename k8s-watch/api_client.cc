@@ -18,6 +18,7 @@ constexpr std::chrono::seconds kConnectTime{15};
 // Whoever is let in, and others, may ask for it, and it costs nothing.
 constexpr char kVersion[] = "/version";
 constexpr std::chrono::seconds kWaitEvery{1};
+constexpr std::chrono::seconds kAskerRests{60};
 // The most that may come before the body, or between two pieces of it: httplib reads lines
 // of any length.
 constexpr size_t kMaxOverhead = size_t{64} << 10;
@@ -117,9 +118,10 @@ class AnyAnswer final : public ResponseReader {
  public:
   explicit AnyAnswer(Deadline deadline) : deadline_(deadline) {}
 
+  // Some hundred bytes, which are read so that the connection can be used again.
   absl::Status OnHead(const ResponseHead&) override {
     came_ = true;
-    return absl::AbortedError("the rest does not matter");
+    return absl::OkStatus();
   }
   absl::Status OnData(std::string_view) override { return absl::OkStatus(); }
   absl::Status OnWait() override {
@@ -208,9 +210,15 @@ class ApiClient::Http final : public httplib::ClientImpl {
   }
   // By a connection of its own. OK: the server answers, or we cannot ask.
   absl::Status Ask() {
-    Http http(&owner_, endpoint_, true);
-    AnyAnswer answer(std::chrono::steady_clock::now() + owner_.options_.ask_time);
-    const absl::Status status = http.Get(kVersion, token_, &answer);
+    // A connection that rested for long may be forgotten by something on the way.
+    const auto now = std::chrono::steady_clock::now();
+    if (asker_ == nullptr || now - asked_at_ > kAskerRests) {
+      asker_ = std::make_unique<Http>(&owner_, endpoint_, true);
+    }
+    asked_at_ = now;
+    AnyAnswer answer(now + owner_.options_.ask_time);
+    const absl::Status status = asker_->Get(kVersion, token_, &answer);
+    if (!answer.came()) asker_.reset();
     if (answer.came() || absl::IsFailedPrecondition(status)) return absl::OkStatus();
     if (absl::IsCancelled(status)) return status;
     return absl::UnavailableError(std::string(status.message()));
@@ -269,6 +277,8 @@ class ApiClient::Http final : public httplib::ClientImpl {
   ApiClient& owner_;
   const ApiEndpoint endpoint_;
   const bool asks_;
+  std::unique_ptr<Http> asker_;
+  std::chrono::steady_clock::time_point asked_at_;
   std::unique_ptr<Connection> connection_;
   // Of the request that is being made.
   ResponseReader* reader_ = nullptr;

@@ -104,6 +104,7 @@ class Reflector::Reply final : public ResponseReader {
       return CheckTime();
     }
     span_bytes_ += bytes.size();
+    heard_ = owner_->options_.now();
     const bool was_inside = watch_.inside();
     const uint64_t before = owner_->counts_.events;
     const absl::Status status =
@@ -172,6 +173,10 @@ class Reflector::Reply final : public ResponseReader {
       return absl::DeadlineExceededError(
           absl::StrCat("an event does not come to its end within ", kEventTime.count(), " s"));
     }
+    if (owner_->bookmarks_ && now - heard_ >= kBookmarkTime) {
+      return absl::DeadlineExceededError(
+          absl::StrCat("neither an event nor a bookmark for ", kBookmarkTime.count(), " s"));
+    }
     if (now - began_ >= seconds(owner_->timeout_s_) + kGrace) {
       return absl::DeadlineExceededError("the server does not end the watch in its time");
     }
@@ -186,6 +191,7 @@ class Reflector::Reply final : public ResponseReader {
   Time span_began_;
   size_t span_bytes_ = 0;
   Time event_began_;
+  Time heard_ = began_;
   ResponseHead head_;
   std::string body_;
   ListDecoder list_;
@@ -304,6 +310,7 @@ absl::Status Reflector::OnEvent(WatchEvent event, Reply* reply) {
       if (event.object.name) index_.Remove(*event.object.name);
       break;
     case WatchEvent::Type::kBookmark:
+      bookmarks_ = bookmarks_ || !event.initial_events_end;
       if (reply->initial() && event.initial_events_end) {
         if (event.resource_version.empty()) {
           return absl::InvalidArgumentError("a bookmark without resourceVersion");

@@ -57,6 +57,9 @@ class Reflector {
   static constexpr size_t kLeastBytes = size_t{16} << 10;
   // An event that has begun ends within this time.
   static constexpr std::chrono::seconds kEventTime{30};
+  // A server that sends bookmarks does so each minute: where one watch hears nothing for so long,
+  // it is not served any more, whoever else is.
+  static constexpr std::chrono::seconds kBookmarkTime{150};
   // How long after its own end a watch is waited for.
   static constexpr std::chrono::seconds kGrace{30};
   // A watch that ends sooner, without an event, has failed.
@@ -116,6 +119,7 @@ class Reflector {
   std::optional<std::string> version_;  // of the last list, event or bookmark
   bool version_lost_ = false;           // the server no longer knows `version_`, or not yet
   bool complete_ = false;               // the last list held nothing that nobody could identify
+  bool bookmarks_ = false;              // the server sends them
   int timeout_s_ = 0;                   // of the watch
   std::optional<Time> relisted_;        // because a watch said so
   int bad_streams_ = 0;                 // watches in a row that ended in something that is no event

@@ -193,10 +193,21 @@ absl::Status GrowingMapping::Cover(uint64_t count) {
   const size_t wanted = std::min<uint64_t>(count, entries_) * stride_;
   if (wanted <= mapped_) return absl::OkStatus();
   const size_t end = std::min((wanted + kPiece - 1) / kPiece * kPiece, bytes_);
+  if (end < wanted) return absl::ResourceExhaustedError(absl::StrCat("mmap map ", name_));
   void* const at = static_cast<char*>(data_) + mapped_;
   if (mmap(at, end - mapped_, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd_,
            static_cast<off_t>(mapped_)) == MAP_FAILED) {
-    return os::ErrnoStatus(errno, absl::StrCat("mmap map ", name_));
+    const int error = errno;
+    // Before 6.13 the kernel may have given up the reserved addresses before it failed.
+    const void* const kept =
+        mmap(at, end - mapped_, PROT_NONE,
+             MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0);
+    if (kept == MAP_FAILED && errno != EEXIST) {
+      // They are anybody's now: what there is has to do.
+      munmap(static_cast<char*>(data_) + end, bytes_ - end);
+      bytes_ = mapped_;
+    }
+    return os::ErrnoStatus(error, absl::StrCat("mmap map ", name_));
   }
   mapped_ = end;
   return absl::OkStatus();

@@ -11,6 +11,7 @@
 #include <thread>
 #include <vector>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
 #include "absl/time/clock.h"
@@ -66,6 +67,10 @@ class ApiAgentTest : public testing::Test {
                       lab::At(ips.v6, 80), "--per-second", "100", "--timeout-ms", kPatient});
   }
   Api& api() { return cluster_.api(); }
+  void AwaitLog(const std::string& part) {
+    EXPECT_TRUE(lab::WaitFor([&] { return absl::StrContains(cluster_.agent->Log(), part); }))
+        << part;
+  }
   // The pod b1 is ready or not, and the agent knows.
   void MakeB1(bool ready) {
     SetReady(api(), cluster_.b1, ready);
@@ -294,6 +299,12 @@ TEST_F(ApiAgentTest, StartsFromKubeadmsConfiguration) {
   MakeB1(false);        // which the agent saw before this
   EXPECT_TRUE(cluster_.agent->running());
   mount("3", kubeadm + "# and a comment\n");
+  AwaitLog("has changed and comes to the same");
+  mount("4", absl::StrReplaceAll(kubeadm, {{"mode: \"\"", "mode: iptable"}}));
+  AwaitLog("KubeProxyConfiguration.mode: is \"iptable\", expected one of");
+  AwaitLog("what was read at the start stays in effect");
+  EXPECT_TRUE(cluster_.agent->running());
+  mount("5", absl::StrReplaceAll(kubeadm, {{"mode: \"\"", "mode: nftables"}}));
   EXPECT_THAT(cluster_.agent->AwaitRefusal().err,
               testing::HasSubstr("config.conf has changed; ending, to be started again"));
   ExpectAnswers(ips, {"b2"});

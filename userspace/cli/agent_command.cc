@@ -74,13 +74,40 @@ void LowerOomScore(int value) {
   }
 }
 
+// Aborted when the file says something else now, so that the agent has to be started again. A
+// new text that is no good, or comes to the same, changes nothing: one typing error in a
+// ConfigMap must not end the agents of a whole cluster.
+absl::Status CheckConfig(const AgentFlags& flags, const std::string& in_effect,
+                         config::ConfigWatch* watch) {
+  if (!watch->Check()) return absl::OkStatus();
+  const config::LoadedConfig loaded = Load(flags, *watch);
+  if (!loaded.errors.empty()) {
+    for (const std::string& error : loaded.errors)
+      spdlog::error("{}", error);
+    spdlog::error(
+        "the configuration file {} has changed and is no good any more: what was read at "
+        "the start stays in effect, and the next start will fail",
+        flags.config);
+    return absl::OkStatus();
+  }
+  if (loaded.yaml == in_effect) {
+    spdlog::info("the configuration file {} has changed and comes to the same", flags.config);
+    return absl::OkStatus();
+  }
+  return absl::AbortedError(
+      absl::StrCat("the configuration file ", flags.config,
+                   " has changed; ending, to be started again with what it says now"));
+}
+
 int Run(const AgentFlags& flags) {
   config::ConfigWatch watch;
+  std::string unwatched;
   if (!flags.config.empty()) {
     const absl::Status status = watch.Open(flags.config);
-    if (!status.ok()) {
+    if (!status.ok() && !absl::IsResourceExhausted(status)) {
       throw CLI::ValidationError("--config: " + std::string(status.message()));
     }
+    unwatched = std::string(status.message());
   }
   // What is wrong with a command line is told as such, before there is a log.
   config::LoadedConfig loaded = Load(flags, watch);
@@ -109,7 +136,11 @@ int Run(const AgentFlags& flags) {
 
   LowerOomScore(settings.oom_score_adj);
   std::vector<agent::Watched> watched;
-  if (!flags.config.empty()) watched.push_back({watch.fd(), [&watch] { return watch.Check(); }});
+  if (!unwatched.empty()) {
+    spdlog::warn("{}: changes of the configuration file will not be noticed", unwatched);
+  } else if (!flags.config.empty()) {
+    watched.push_back({watch.fd(), [&] { return CheckConfig(flags, loaded.yaml, &watch); }});
+  }
   const absl::Status status = agent::RunAgent(settings, std::move(source), watched);
   if (status.ok()) return kExitOk;
   spdlog::error("{}", std::string(status.message()));

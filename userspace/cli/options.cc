@@ -31,6 +31,8 @@ CLI::Option* AddNodeOption(CLI::App& command, std::string& node, const std::stri
       ->required()
       ->transform(CLI::Validator(
           [](std::string& name) {
+            // As with kube-proxy: `--hostname-override=` says nothing.
+            if (name.empty()) return std::string();
             absl::AsciiStrToLower(&name);
             return k8s::IsSubdomain(name) ? std::string()
                                           : "is not a node name (RFC 1123: letters, digits, '-' "

@@ -26,13 +26,16 @@ absl::Status ConfigWatch::Open(const std::string& path) {
   }
   folder_ = absolute.parent_path();
   name_ = absolute.filename();
-  if (absl::Status status = watch_.Open(); !status.ok()) return Named(status, path_);
-  if (absl::Status status = WatchAgain(); !status.ok()) return status;
+  absl::Status watched = watch_.Open();
+  const bool opened = watched.ok();
+  if (opened) watched = WatchAgain();
+  if (opened && absl::IsNotFound(watched)) return watched;
   k8s::FileStamp stamp;
   auto text = k8s::ReadFileText(path_, &stamp);
   if (!text.ok()) return Named(text.status(), path_);
   text_ = *std::move(text);
-  return absl::OkStatus();
+  if (watched.ok()) return absl::OkStatus();
+  return absl::ResourceExhaustedError(watched.message());
 }
 
 absl::Status ConfigWatch::WatchAgain() {
@@ -46,22 +49,22 @@ absl::Status ConfigWatch::WatchAgain() {
   return absl::OkStatus();
 }
 
-absl::Status ConfigWatch::Check() {
+bool ConfigWatch::Check() {
   const k8s::FolderEvents events = watch_.Read();
-  // The folder itself may be another one now, or gone until it comes back.
-  if (absl::Status status = WatchAgain(); !status.ok() && !absl::IsNotFound(status)) return status;
+  // The folder itself may be another one now, or gone until it comes back. Where the kernel has
+  // no room for another watch, those that there are have to do.
+  WatchAgain().IgnoreError();
   if (events.written.count(name_) != 0 || events.replaced.count(name_) != 0) writing_ = false;
   std::error_code ignored;
   const bool created =
       events.created.count(name_) != 0 && !std::filesystem::is_symlink(path_, ignored);
   if (created || events.modified.count(name_) != 0) writing_ = true;
-  if (writing_ && !events.lost) return absl::OkStatus();
+  if (writing_ && !events.lost) return false;
   k8s::FileStamp stamp;
-  const auto text = k8s::ReadFileText(path_, &stamp);
-  if (!text.ok() || *text == text_) return absl::OkStatus();
-  return absl::AbortedError(
-      absl::StrCat("the configuration file ", path_,
-                   " has changed; ending, to be started again with what it says now"));
+  auto text = k8s::ReadFileText(path_, &stamp);
+  if (!text.ok() || *text == text_) return false;
+  text_ = *std::move(text);
+  return true;
 }
 
 }  // namespace waggle::config

@@ -13,15 +13,16 @@ namespace waggle::config {
 class ConfigWatch {
  public:
   // Watches first and reads then, so that no change is missed. What the file held is text().
+  // ResourceExhausted when it was read, and cannot be watched.
   absl::Status Open(const std::string& path);
 
   const std::string& text() const { return text_; }
-  // Readable when something may have changed; -1 before Open().
+  // Readable when something may have changed; -1 before Open(), and where nothing is watched.
   int fd() const { return watch_.fd(); }
-  // Aborted when the file, or what stands at its path now, has another content: written in
-  // place, renamed over, or reached by another symlink, as in a ConfigMap's volume. OK while
-  // a writer is not done, and while there is none. Never blocks.
-  absl::Status Check();
+  // True when the file, or what stands at its path now, has another content, which text() is from
+  // now on: written in place, renamed over, or reached by another symlink, as in a ConfigMap's
+  // volume. False while a writer is not done, and while there is no file. Never blocks.
+  bool Check();
 
  private:
   absl::Status WatchAgain();

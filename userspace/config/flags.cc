@@ -144,7 +144,7 @@ class Setter {
   std::string Set(std::map<std::string, bool>& target) const {
     for (const absl::string_view each : absl::StrSplit(text_, ',', absl::SkipEmpty())) {
       const std::pair<std::string, std::string> parts =
-          absl::StrSplit(each, absl::MaxSplits('=', 1));
+          absl::StrSplit(absl::StripAsciiWhitespace(each), absl::MaxSplits('=', 1));
       if (!Setter(parts.second).Set(target[parts.first]).empty()) {
         return Is(text_, "NAME=true or NAME=false, separated by commas");
       }

@@ -190,6 +190,9 @@ LoadedConfig LoadConfig(const ConfigInput& input) {
     for (const Remark& fault : faults)
       loaded.errors.push_back(tell.OfField(fault));
   }
+  // Gates come and go with each release, and nothing here depends on one.
+  for (const Remark& fault : ValidateGates(kube_proxy))
+    (input.strict ? loaded.errors : loaded.warnings).push_back(tell.OfField(fault));
   if (!loaded.errors.empty()) return loaded;
 
   for (const std::string& line : {file.kube_proxy ? NoEffectLine(kube_proxy) : std::string(),

@@ -98,13 +98,6 @@ bool IsQuantity(std::string_view text) {
          std::find(kSuffixes.begin(), kSuffixes.end(), text.substr(end)) != kSuffixes.end();
 }
 
-void CheckGates(const KubeProxyConfigurationV1alpha1& config, Checker* check) {
-  for (const auto& [name, value] : config.feature_gates) {
-    const std::string fault = GateFault(name, value);
-    if (!fault.empty()) check->Wrong(absl::StrCat("featureGates.", k8s::Printable(name)), fault);
-  }
-}
-
 // splitStream needs the gate, too, but kube-proxy forgets it before it looks.
 void CheckLogOutput(const std::string& field, const LogOutput& output, bool alpha, Checker* check) {
   const std::string size = field + ".infoBufferSize";
@@ -241,7 +234,6 @@ std::string NodeNameOf(const KubeProxyConfigurationV1alpha1& config) {
 
 std::vector<Remark> Validate(const KubeProxyConfigurationV1alpha1& config) {
   Checker check(KubeProxyConfigurationV1alpha1::kKind);
-  CheckGates(config, &check);
   check.Expect(config.client_connection.burst >= 0, "clientConnection.burst",
                std::to_string(config.client_connection.burst), "0 or more");
   CheckLogging(config, &check);
@@ -273,6 +265,15 @@ std::vector<Remark> Validate(const KubeProxyConfigurationV1alpha1& config) {
   check.NotNegative("conntrack.udpTimeout", config.conntrack.udp_timeout);
   check.NotNegative("conntrack.udpStreamTimeout", config.conntrack.udp_stream_timeout);
   check.Positive("configSyncPeriod", config.config_sync_period);
+  return check.Take();
+}
+
+std::vector<Remark> ValidateGates(const KubeProxyConfigurationV1alpha1& config) {
+  Checker check(KubeProxyConfigurationV1alpha1::kKind);
+  for (const auto& [name, value] : config.feature_gates) {
+    const std::string fault = GateFault(name, value);
+    if (!fault.empty()) check.Wrong(absl::StrCat("featureGates.", k8s::Printable(name)), fault);
+  }
   return check.Take();
 }
 

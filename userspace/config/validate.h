@@ -17,6 +17,8 @@ namespace waggle::config {
 // servers switch them off. Rules are upstream's.
 std::vector<Remark> Validate(const KubeProxyConfigurationV1alpha1& config);
 std::vector<Remark> Validate(const WaggleConfigurationV1alpha1& config);
+// What kube-proxy of one release does not know, or does not let one choose.
+std::vector<Remark> ValidateGates(const KubeProxyConfigurationV1alpha1& config);
 
 // "127.0.0.1:80", "[::1]:80"; nullopt for anything else, port 0 too.
 std::optional<net::Endpoint> ParseHostPort(std::string_view text);

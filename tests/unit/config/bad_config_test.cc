@@ -70,15 +70,6 @@ INSTANTIATE_TEST_SUITE_P(
 INSTANTIATE_TEST_SUITE_P(
     Values, BadField,
     testing::Values(
-        FieldCase{"featureGates: {Foo: true}",
-                  {"featureGates.Foo: is not a feature gate of kube-proxy 1.34"}},
-        FieldCase{"featureGates: {NFTablesProxyMode: false, Bar: false}",
-                  {"featureGates.Bar: is not a feature gate of kube-proxy 1.34",
-                   "featureGates.NFTablesProxyMode: is false, but this feature cannot be switched "
-                   "off any more"}},
-        FieldCase{"featureGates: {AllowServiceLBStatusOnNonLB: true}",
-                  {"featureGates.AllowServiceLBStatusOnNonLB: is true, but this feature cannot be "
-                   "switched on any more"}},
         FieldCase{"clientConnection: {burst: -1}",
                   {"clientConnection.burst: is -1, expected 0 or more"}},
         FieldCase{"logging: {format: xml}",
@@ -292,6 +283,34 @@ TEST(Order, WarnsOfAFirstDocumentThatKubeProxyWouldRefuse) {
                           "file"));
   EXPECT_THAT(LoadConfig(FileInput(absl::StrCat(kHead, "---\n", kOwnHead))).warnings, IsEmpty());
   EXPECT_THAT(LoadConfig(FileInput(kOwnHead)).warnings, IsEmpty());
+}
+
+// A ConfigMap of another release must not stop the agent.
+TEST(Gates, OfOtherReleasesAreOnlyTold) {
+  struct Row {
+    const char* gates;
+    std::vector<std::string> told;
+  };
+  const std::string at = "config.conf: line 3: KubeProxyConfiguration.featureGates.";
+  for (const Row& row : {
+           Row{"{Foo: true}", {"Foo: is not a feature gate of kube-proxy 1.34"}},
+           Row{"{NFTablesProxyMode: false, Bar: false}",
+               {"Bar: is not a feature gate of kube-proxy 1.34",
+                "NFTablesProxyMode: is false, but this feature cannot be switched off any more"}},
+           Row{"{AllowServiceLBStatusOnNonLB: true}",
+               {"AllowServiceLBStatusOnNonLB: is true, but this feature cannot be switched on any "
+                "more"}},
+       }) {
+    std::vector<std::string> expected;
+    for (const std::string& text : row.told)
+      expected.push_back(at + text);
+    ConfigInput input =
+        FileInput(absl::StrCat(kHead, "featureGates: {", std::string(row.gates).substr(1)));
+    EXPECT_THAT(LoadConfig(input).errors, IsEmpty());
+    EXPECT_THAT(LoadConfig(input).warnings, testing::IsSupersetOf(expected));
+    input.strict = true;
+    EXPECT_THAT(LoadConfig(input).errors, testing::ElementsAreArray(expected));
+  }
 }
 
 TEST(Gates, OfKubeProxyAreTaken) {

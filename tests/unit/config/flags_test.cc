@@ -183,11 +183,13 @@ TEST(Flags, FaultsOfValuesNameTheFlag) {
   ConfigInput input;
   input.flags = {{"oom-score-adj", "5000"},
                  {"nodeport-addresses", "10.0.0.0/8,x"},
-                 {"feature-gates", "Nope=true"}};
+                 {"feature-gates", "Nope=true, AllBeta=false"}};
+  EXPECT_THAT(
+      LoadConfig(input).warnings,
+      testing::IsSupersetOf({"--feature-gates.Nope: is not a feature gate of kube-proxy 1.34"}));
   EXPECT_THAT(
       LoadConfig(input).errors,
-      ElementsAre("--feature-gates.Nope: is not a feature gate of kube-proxy 1.34",
-                  "--nodeport-addresses[1]: is \"x\", expected a CIDR such as 10.0.0.0/16 or "
+      ElementsAre("--nodeport-addresses[1]: is \"x\", expected a CIDR such as 10.0.0.0/16 or "
                   "fd00::/64",
                   "--oom-score-adj: is 5000, expected a number from -1000 to 1000"));
 }
