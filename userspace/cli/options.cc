@@ -26,13 +26,14 @@ void AddOption(CLI::App& command, NamespaceOption& option) {
 }
 
 CLI::Option* AddNodeOption(CLI::App& command, std::string& node, const std::string& names) {
+  // As with kube-proxy: `--hostname-override=`.
+  const bool may_say_nothing = names != "--node";
   return command.add_option(names, node, "Name of this node, as its Node object has it")
       ->type_name("NAME")
       ->required()
       ->transform(CLI::Validator(
-          [](std::string& name) {
-            // As with kube-proxy: `--hostname-override=` says nothing.
-            if (name.empty()) return std::string();
+          [may_say_nothing](std::string& name) {
+            if (name.empty() && may_say_nothing) return std::string();
             absl::AsciiStrToLower(&name);
             return k8s::IsSubdomain(name) ? std::string()
                                           : "is not a node name (RFC 1123: letters, digits, '-' "
