@@ -5,6 +5,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <atomic>
 #include <filesystem>
 #include <fstream>
@@ -37,7 +38,8 @@ constexpr seconds kTreatment{35};
 constexpr seconds kCycle{75};
 constexpr seconds kOutage{60};
 constexpr seconds kHungNoticed{30};
-constexpr seconds kDeadNoticed{5};
+constexpr seconds kDeadNoticed{10};
+constexpr size_t kLeastRepeats = 3;
 // What an agent may have more after all its faults than after the first one.
 constexpr long kMemoryKib = 256;
 // And one that never had a change before.
@@ -79,8 +81,11 @@ struct Subject {
     proxy->Begin(row.fault);
     const bool met = lab::WaitFor(
         [&] {
-          return Clock::now() >= least && (before_requests ? proxy->strikes() >= kResources.size()
-                                                           : proxy->struck() == kResources);
+          if (Clock::now() < least) return false;
+          if (before_requests) return proxy->strikes() >= kResources.size();
+          // And perhaps the question whether the server lives.
+          const std::set<std::string> struck = proxy->struck();
+          return std::includes(struck.begin(), struck.end(), kResources.begin(), kResources.end());
         },
         kCycle);
     proxy->End();
@@ -335,7 +340,8 @@ TEST_F(FaultsTest, NobodyNoticesAndNothingIsLost) {
     EXPECT_EQ(subject.trouble, "");
     AwaitFollowedOn(subject.node, lab_, api());
     EXPECT_THAT(subject.agent->Log(), HasSubstr(rows[i].says));
-    ASSERT_GE(subject.memory.size(), 3u);
+    EXPECT_GE(subject.memory.size(), kLeastRepeats);
+    if (subject.memory.empty()) continue;
     EXPECT_LE(subject.memory.back() - subject.memory.front(), kMemoryKib)
         << absl::StrJoin(subject.memory, " ");
   }
