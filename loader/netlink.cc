@@ -101,7 +101,7 @@ absl::Status NetlinkQueries::Ask(NetlinkRequest& request, const Take& take) {
         return absl::OkStatus();
       }
       take(message);
-      if (!dump) return absl::OkStatus();
+      if (!dump || stopped_) return absl::OkStatus();
     }
   }
 }

@@ -108,6 +108,10 @@ class NetlinkQueries {
   // kernel said.
   absl::Status Ask(NetlinkRequest& request, const Take& take);
 
+  // For `take`: the rest of this answer is not wanted, Ask() returns OK. The kernel may be in the
+  // middle of it, so nothing more can be asked.
+  void Stop() { stopped_ = true; }
+
   // errno of the last Ask(); 0 with OK, and with Unavailable for a table that changed.
   int error() const { return error_; }
 
@@ -115,6 +119,7 @@ class NetlinkQueries {
   NetlinkSocket socket_;
   uint32_t sequence_ = 0;
   int error_ = 0;
+  bool stopped_ = false;
   std::vector<char> buffer_;
 };
 

@@ -7,16 +7,23 @@
 #include <linux/netfilter/nf_conntrack_common.h>
 #include <linux/netfilter/nf_conntrack_tcp.h>
 #include <linux/netfilter/nf_tables.h>
+#include <linux/netfilter/nf_tables_compat.h>
 #include <linux/netfilter/nfnetlink.h>
 #include <linux/netfilter/nfnetlink_conntrack.h>
 #include <linux/rtnetlink.h>
 #include <net/if.h>
 
+#include <array>
 #include <cerrno>
 #include <cstring>
+#include <fstream>
+#include <iterator>
 #include <optional>
+#include <set>
 
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
 #include "bpf/abi.h"
 #include "loader/netlink.h"
 #include "maps/pins.h"
@@ -65,10 +72,10 @@ absl::StatusOr<bool> Exists(NetlinkRequest& request, std::string_view what) {
 }
 
 // A dump of what `fill` asks for, once more where it changed meanwhile. `start` forgets what was
-// taken.
+// taken; `take` says whether it wants more. Unimplemented: the kernel has no such subsystem.
 absl::Status Dump(uint16_t type, const std::function<void(NetlinkRequest&)>& fill,
-                  const std::function<void()>& start, const NetlinkQueries::Take& take,
-                  std::string_view what) {
+                  const std::function<void()>& start,
+                  const std::function<bool(const nlmsghdr*)>& take, std::string_view what) {
   constexpr int kTries = 5;
   absl::StatusOr<NetlinkQueries> netlink = NetlinkQueries::Open(NETLINK_NETFILTER);
   if (!netlink.ok()) return netlink.status();
@@ -77,24 +84,41 @@ absl::Status Dump(uint16_t type, const std::function<void(NetlinkRequest&)>& fil
     start();
     NetlinkRequest request(type, NLM_F_DUMP);
     fill(request);
-    asked = netlink->Ask(request, take);
-    if (NoSuchSubsystem(netlink->error())) return absl::OkStatus();
+    asked = netlink->Ask(request, [&](const nlmsghdr* message) {
+      if (!take(message)) netlink->Stop();
+    });
+    if (NoSuchSubsystem(netlink->error())) {
+      return absl::UnimplementedError(absl::StrCat(std::string(what), ": ", asked.message()));
+    }
     if (!absl::IsUnavailable(asked)) break;
   }
   return Annotate(asked, what);
 }
 
-// Of those whose destination is translated.
+// Only those whose destination is translated. Kernels before 5.18 send all.
+void AskForTranslated(NetlinkRequest& request) {
+  mnl_attr_put_u32(request.message(), CTA_STATUS, htonl(IPS_DST_NAT));
+  mnl_attr_put_u32(request.message(), CTA_STATUS_MASK, htonl(IPS_DST_NAT));
+}
+
+// Of those whose destination is translated, until `visit` returns false.
 absl::Status VisitTranslated(net::Family family, const std::function<void()>& start,
-                             const std::function<void(const nlmsghdr*)>& visit) {
-  return Dump(
+                             const std::function<bool(const nlmsghdr*)>& visit) {
+  const absl::Status status = Dump(
       Type(NFNL_SUBSYS_CTNETLINK, IPCTNL_MSG_CT_GET),
-      [&](NetlinkRequest& request) { PutHead(request, ProtocolOf(family)); }, start,
+      [&](NetlinkRequest& request) {
+        PutHead(request, ProtocolOf(family));
+        AskForTranslated(request);
+      },
+      start,
       [&](const nlmsghdr* message) {
         const Attributes<CTA_STATUS + 1> entry(message, sizeof(nfgenmsg));
-        if (ntohl(NumberOf(entry[CTA_STATUS])) & IPS_DST_NAT) visit(message);
+        return !(ntohl(NumberOf(entry[CTA_STATUS])) & IPS_DST_NAT) || visit(message);
       },
       "read connection tracking");
+  if (!absl::IsUnimplemented(status)) return status;
+  std::ifstream count("/proc/sys/net/netfilter/nf_conntrack_count");
+  return WithoutCtnetlink({std::istreambuf_iterator<char>(count), {}});
 }
 
 // Whom the client of an entry asked, as a frontend's key; nullopt for what has no port.
@@ -122,6 +146,15 @@ std::optional<waggle_frontend_key> DestinationOf(const nlmsghdr* message) {
   return key;
 }
 
+// "TCP 10.96.0.1:443"; "" for nullopt.
+std::string DestinationText(const std::optional<waggle_frontend_key>& key) {
+  if (!key) return "";
+  std::array<uint8_t, 16> bytes{};
+  std::memcpy(bytes.data(), key->addr, bytes.size());
+  return absl::StrCat(std::string(net::ProtocolName(static_cast<net::Protocol>(key->protocol))),
+                      " ", net::Endpoint{net::Address(bytes), ntohs(key->port_be)}.ToString());
+}
+
 // Not one that both sides have closed.
 bool IsOpenTcp(const nlmsghdr* message) {
   const Attributes<CTA_PROTOINFO + 1> entry(message, sizeof(nfgenmsg));
@@ -131,6 +164,27 @@ bool IsOpenTcp(const nlmsghdr* message) {
   if (!state || mnl_attr_get_payload_len(state) < 1) return false;
   const uint8_t is = mnl_attr_get_u8(state);
   return is >= TCP_CONNTRACK_SYN_SENT && is <= TCP_CONNTRACK_LAST_ACK;
+}
+
+// All of what nftables has of one kind in a family of its own.
+absl::Status DumpNft(int message, uint8_t family,
+                     const std::function<bool(const nlmsghdr*)>& take) {
+  const absl::Status status = Dump(
+      Type(NFNL_SUBSYS_NFTABLES, message),
+      [&](NetlinkRequest& request) { PutHead(request, family); }, [] {}, take, "list nftables");
+  return absl::IsUnimplemented(status) ? absl::OkStatus() : status;
+}
+
+// Does an expression of a rule translate addresses? iptables-nft has its own kind.
+bool Translates(const nlattr* element) {
+  const Attributes<NFTA_EXPR_DATA + 1> expression(element);
+  const std::string name = TextOf(expression[NFTA_EXPR_NAME]);
+  if (name == "nat" || name == "masq" || name == "redir") return true;
+  if (name != "target") return false;
+  const Attributes<NFTA_TARGET_NAME + 1> target(expression[NFTA_EXPR_DATA]);
+  const std::string does = TextOf(target[NFTA_TARGET_NAME]);
+  return does == "MASQUERADE" || does == "SNAT" || does == "DNAT" || does == "REDIRECT" ||
+         does == "NETMAP";
 }
 
 }  // namespace
@@ -151,35 +205,85 @@ absl::StatusOr<bool> HasNftChain(net::Family family, std::string_view table,
   return Exists(request, "ask for a chain of nftables");
 }
 
-absl::StatusOr<size_t> CountTranslated(net::Family family) {
-  size_t count = 0;
-  const absl::Status status = VisitTranslated(
-      family, [&] { count = 0; }, [&](const nlmsghdr*) { ++count; });
-  if (!status.ok()) return status;
-  return count;
+absl::StatusOr<std::string> FindNatTable(net::Family family, std::string_view except) {
+  for (const uint8_t in : {ProtocolOf(family), static_cast<uint8_t>(NFPROTO_INET)}) {
+    std::set<std::string> dormant, with_nat;
+    std::string found;
+    absl::Status status = DumpNft(NFT_MSG_GETTABLE, in, [&](const nlmsghdr* message) {
+      const Attributes<NFTA_TABLE_FLAGS + 1> table(message, sizeof(nfgenmsg));
+      if (ntohl(NumberOf(table[NFTA_TABLE_FLAGS])) & NFT_TABLE_F_DORMANT) {
+        dormant.insert(TextOf(table[NFTA_TABLE_NAME]));
+      }
+      return true;
+    });
+    if (!status.ok()) return status;
+    status = DumpNft(NFT_MSG_GETCHAIN, in, [&](const nlmsghdr* message) {
+      const Attributes<NFTA_CHAIN_TYPE + 1> chain(message, sizeof(nfgenmsg));
+      const std::string table = TextOf(chain[NFTA_CHAIN_TABLE]);
+      if (TextOf(chain[NFTA_CHAIN_TYPE]) == "nat" && table != except && !dormant.contains(table)) {
+        with_nat.insert(table);
+      }
+      return true;
+    });
+    if (!status.ok()) return status;
+    if (with_nat.empty()) continue;
+    status = DumpNft(NFT_MSG_GETRULE, in, [&](const nlmsghdr* message) {
+      const Attributes<NFTA_RULE_EXPRESSIONS + 1> rule(message, sizeof(nfgenmsg));
+      const std::string table = TextOf(rule[NFTA_RULE_TABLE]);
+      if (!with_nat.contains(table) || !rule[NFTA_RULE_EXPRESSIONS]) return true;
+      ForEachAttribute(rule[NFTA_RULE_EXPRESSIONS], [&](const nlattr* element) {
+        if (Translates(element)) found = table;
+      });
+      return found.empty();
+    });
+    if (!found.empty()) return found;
+    if (!status.ok()) return status;
+  }
+  return "";
 }
 
-absl::StatusOr<size_t> CountOldConnections(std::string_view pin_path) {
+absl::Status WithoutCtnetlink(const std::string& count) {
+  uint64_t number = 0;
+  // No such file: nothing is tracked here.
+  if (count.empty() || (absl::SimpleAtoi(count, &number) && number == 0)) return absl::OkStatus();
+  return absl::UnimplementedError(
+      absl::StrCat("this kernel tracks connections (", absl::StripAsciiWhitespace(count),
+                   ") and has no ctnetlink (module nf_conntrack_netlink) to read them"));
+}
+
+absl::StatusOr<Translated> FindTranslated(net::Family family) {
+  Translated found;
+  const absl::Status status = VisitTranslated(
+      family, [&] { found = {}; },
+      [&](const nlmsghdr* entry) {
+        if (found.count++ == 0) found.example = DestinationText(DestinationOf(entry));
+        return true;
+      });
+  if (!status.ok()) return status;
+  return found;
+}
+
+absl::StatusOr<std::string> FindOldConnection(std::string_view pin_path) {
   const absl::StatusOr<os::UniqueFd> frontends =
       maps::OpenPin(pin_path, "frontends", maps::Access::kReadOnly);
   if (!frontends.ok()) return frontends.status();
-  size_t sum = 0;
+  std::string found;
   for (const net::Family family : {net::Family::kIpv4, net::Family::kIpv6}) {
-    size_t count = 0;
     const absl::Status status = VisitTranslated(
-        family, [&] { count = 0; },
+        family, [] {},
         [&](const nlmsghdr* entry) {
+          if (!IsOpenTcp(entry)) return true;
           const std::optional<waggle_frontend_key> key = DestinationOf(entry);
           waggle_frontend frontend{};
-          if (key && IsOpenTcp(entry) &&
-              bpf_map_lookup_elem(frontends->get(), &*key, &frontend) == 0) {
-            ++count;
+          if (key && bpf_map_lookup_elem(frontends->get(), &*key, &frontend) == 0) {
+            found = DestinationText(key);
           }
+          return found.empty();
         });
+    if (!found.empty()) break;
     if (!status.ok()) return status;
-    sum += count;
   }
-  return sum;
+  return found;
 }
 
 absl::StatusOr<std::vector<std::string>> ListIpSets() {
@@ -198,9 +302,10 @@ absl::StatusOr<std::vector<std::string>> ListIpSets() {
         if (std::string name = TextOf(set[IPSET_ATTR_SETNAME]); !name.empty()) {
           sets.push_back(std::move(name));
         }
+        return true;
       },
       "list the ipsets");
-  if (!status.ok()) return status;
+  if (!status.ok() && !absl::IsUnimplemented(status)) return status;
   return sets;
 }
 

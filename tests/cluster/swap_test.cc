@@ -99,6 +99,7 @@ class SwapTest : public testing::TestWithParam<Mode> {
   lab::RunResult Cleanup(const lab::Argv& flags) {
     lab::Argv argv = {"cleanup"};
     argv.insert(argv.end(), flags.begin(), flags.end());
+    argv.insert(argv.end(), {"--pin-path", cluster_.node1.pin_path()});
     return lab::Waggle(cluster_.node1, argv);
   }
   void StartKubeProxy() {
@@ -196,7 +197,7 @@ TEST_P(SwapTest, ThereAndBackUnderTraffic) {
   StartKubeProxy();
   ExpectAllWell("with both again");
   EXPECT_EQ(cluster_.agent->Stop(), 0);
-  const lab::RunResult gone = Cleanup({"--pin-path", cluster_.node1.pin_path()});
+  const lab::RunResult gone = Cleanup({});
   EXPECT_TRUE(gone.ok()) << gone.ToString();
   ExpectAllWell("back with kube-proxy", 100);
   EXPECT_THAT(AllRules(cluster_.node1), Not(HasSubstr("waggle")));

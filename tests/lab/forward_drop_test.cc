@@ -58,5 +58,45 @@ TEST_P(ForwardDropTest, Item4NothingIsInvalidToConnectionTracking) {
   }
 }
 
+// kube-proxy's KUBE-FORWARD is what accepts replies where the CNI accepts new packets only.
+TEST(ForwardDropWithoutKubeProxy, RepliesPassUntilForced) {
+  PacketCluster cluster(Cni::kRouted);
+  for (net::Family family : kBothFamilies) {
+    Surroundings where = cluster.node1.surroundings();
+    where.input =
+        "*filter\n:FORWARD DROP [0:0]\n:KUBE-FORWARD - [0:0]\n:KUBE-SERVICES - [0:0]\n"
+        "-A FORWARD -m conntrack --ctstate NEW -j KUBE-SERVICES\n"
+        "-A FORWARD -j KUBE-FORWARD\n-A FORWARD -s " +
+        cluster.node1.pod_cidrs().Of(family) +
+        " -m conntrack --ctstate NEW -j ACCEPT\n"
+        "-A KUBE-FORWARD -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT\nCOMMIT\n";
+    const RunResult made = RunProgram(
+        where, {family == net::Family::kIpv4 ? "iptables-nft-restore" : "ip6tables-nft-restore"});
+    ASSERT_TRUE(made.ok()) << made.ToString();
+  }
+  cluster.StartBoth({"stack", "off"});
+  ExpectServed(cluster.client, cluster.near, "b1");
+  const auto cleanup = [&](const Argv& flags) {
+    Argv argv = {"cleanup", "--kube-proxy", "--pin-path", cluster.node1.pin_path()};
+    argv.insert(argv.end(), flags.begin(), flags.end());
+    return Waggle(cluster.node1, argv);
+  };
+  const RunResult cleaned = cleanup({});
+  EXPECT_TRUE(cleaned.ok()) << cleaned.ToString();
+  for (const char* part :
+       {"removed 1 chain and 1 rule of iptables-nft\n",
+        "stays: in table filter of iptables-nft: chain KUBE-FORWARD: the policy of "
+        "FORWARD is DROP"}) {
+    EXPECT_NE(cleaned.out.find(part), std::string::npos) << cleaned.out;
+  }
+  ExpectServed(cluster.client, cluster.near, "b1");
+  const RunResult forced = cleanup({"--force"});
+  EXPECT_TRUE(forced.ok()) << forced.ToString();
+  EXPECT_NE(forced.out.find("warning: in table filter of ip6tables-nft: chain KUBE-FORWARD goes"),
+            std::string::npos)
+      << forced.out;
+  ExpectSilence(cluster.client, cluster.near);
+}
+
 }  // namespace
 }  // namespace waggle::lab

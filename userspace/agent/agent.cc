@@ -46,6 +46,11 @@ constexpr uint32_t kCollectBudget = 20'000;
 // of connections that began before pass untouched: connection tracking translates them.
 constexpr uint64_t kLostFlowsPassNs = 600ull * 1'000'000'000;
 
+// Connection tracking may be large: it is looked at ever more seldom, and well before kube-proxy's
+// last connection would have been seen too long ago.
+constexpr uint64_t kFirstLookNs = 10ull * 1'000'000'000;
+constexpr uint64_t kSeldomLookNs = 300ull * 1'000'000'000;
+
 uint64_t NowNs(clockid_t clock) {
   timespec now{};
   clock_gettime(clock, &now);
@@ -96,7 +101,7 @@ class Agent {
   void DescribeSelf();
   absl::Status PreparePacketPath();
   void ChooseForwarding();
-  size_t OldConnections();
+  void LookForOldConnection();
   void UpdateDevices();
   void CollectFlows(uint32_t budget);
   void Tick();
@@ -126,6 +131,9 @@ class Agent {
   int ticks_ = 0;
   bool forgetting_ = false;      // flows of gone devices are being removed, slice by slice
   std::string conntrack_error_;  // what was said last
+  std::string old_connection_;   // of kube-proxy, that was open when it was looked for last
+  uint64_t look_for_old_at_ns_ = 0;
+  uint64_t look_interval_ns_ = kFirstLookNs;
   std::string device_error_;     // likewise
   std::string collector_error_;  // likewise
   size_t notes_logged_ = 0;
@@ -332,21 +340,26 @@ void Agent::LogDeviceNews() {
   }
 }
 
-// TCP connections that kube-proxy has translated and that are still open; looked for only as
-// long as there may be some. While there are, they have time.
-size_t Agent::OldConnections() {
-  const uint64_t until = settings_.Get().lost_flows_pass_until_ns;
+// A TCP connection that kube-proxy has translated and that is still open; looked for only as
+// long as there may be one. While there is, all of them have time.
+void Agent::LookForOldConnection() {
   const uint64_t now = NowNs(CLOCK_MONOTONIC);
-  if (until <= now) return 0;
-  const absl::StatusOr<size_t> count = loader::CountOldConnections(options_.datapath.pin_path);
-  const std::string error = count.ok() ? "" : std::string(count.status().message());
+  if (settings_.Get().lost_flows_pass_until_ns <= now) {
+    old_connection_.clear();
+    return;
+  }
+  if (now < look_for_old_at_ns_) return;
+  // Ticks come a little early, too.
+  look_for_old_at_ns_ = now + look_interval_ns_ - kFirstLookNs / 2;
+  look_interval_ns_ = std::min(2 * look_interval_ns_, kSeldomLookNs);
+  const absl::StatusOr<std::string> open = loader::FindOldConnection(options_.datapath.pin_path);
+  const std::string error = open.ok() ? "" : std::string(open.status().message());
   if (!error.empty() && error != conntrack_error_) {
     spdlog::warn("whether connections of kube-proxy are still open cannot be seen: {}", error);
   }
   conntrack_error_ = error;
-  if (!count.ok() || *count == 0) return 0;
-  settings_.SetLostFlowsPassUntil(now + kLostFlowsPassNs);
-  return *count;
+  old_connection_ = open.ok() ? *open : "";
+  if (!old_connection_.empty()) settings_.SetLostFlowsPassUntil(now + kLostFlowsPassNs);
 }
 
 // Stores what shall be done with new flows, and says so when it has changed.
@@ -358,9 +371,9 @@ void Agent::ChooseForwarding() {
                                   .uplinks = path.Covered({WAGGLE_ROLE_UPLINK, WAGGLE_ROLE_TUNNEL}),
                                   .own_programs = datapath_->PacketProgramIds()});
   }
-  const size_t old = OldConnections();
-  if (old > 0 && found.ok()) {
-    found->push_back({absl::StrCat(old, " open TCP connections of kube-proxy"),
+  LookForOldConnection();
+  if (!old_connection_.empty() && found.ok()) {
+    found->push_back({absl::StrCat("an open connection of kube-proxy (", old_connection_, ")"),
                       "new ones may have the same ports, and conntrack must see both"});
   }
   const loader::ForwardingChoice choice = loader::ChooseForwarding(options_.forwarding, found);

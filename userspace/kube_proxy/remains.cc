@@ -1,19 +1,14 @@
 #include "userspace/kube_proxy/remains.h"
 
-#include <sys/stat.h>
-
-#include <algorithm>
-#include <charconv>
-#include <filesystem>
 #include <fstream>
 #include <iterator>
-#include <system_error>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "loader/other_proxy.h"
+#include "userspace/kube_proxy/ipsets.h"
 #include "userspace/kube_proxy/iptables_removal.h"
 #include "userspace/os/tool.h"
 
@@ -35,6 +30,14 @@ std::string ReadFile(const std::string& path) {
   return {std::istreambuf_iterator<char>(file), {}};
 }
 
+// Does a rule of what iptables-save says translate?
+bool TranslatesInIptables(std::string_view saved) {
+  for (const char* target : {"MASQUERADE", "SNAT", "DNAT", "REDIRECT", "NETMAP"}) {
+    if (saved.find(absl::StrCat(" -j ", target)) != std::string_view::npos) return true;
+  }
+  return false;
+}
+
 // Runs a tool that prints nothing worth knowing.
 absl::Status Feed(const std::vector<std::string>& argv, const std::string& input) {
   return os::RunTool(argv, input).status();
@@ -52,6 +55,12 @@ void FindTable(Family family, Remains& found) {
     found.errors.push_back(absl::NotFoundError(
         absl::StrCat(name, " of nftables is there, and no program nft that could remove it")));
     return;
+  }
+  const absl::StatusOr<std::string> chains = os::RunTool({"nft", "list", "chains", ip});
+  if (!chains.ok()) found.errors.push_back(chains.status());
+  if (chains.ok()) {
+    for (std::string& service : ServedFromOutside(*chains))
+      found.from_outside.insert(std::move(service));
   }
   const std::string script = absl::StrCat("delete ", name, "\n");
   found.remains.push_back({absl::StrCat(name, " of nftables"), {}, [script] {
@@ -100,7 +109,32 @@ std::string Count(size_t count, std::string_view what) {
   return absl::StrCat(count, " ", std::string(what), count == 1 ? "" : "s");
 }
 
-void FindChains(const Iptables& one, Remains& found) {
+// What iptables-nft-save does not show may hold chains of kube-proxy.
+void TellHidden(const Iptables& one, const HiddenTable& hidden, Remains& found) {
+  const std::string of = absl::StrCat("table ", hidden.table, " of ", one.title);
+  if (!hidden.whole) {
+    found.warnings.push_back(
+        absl::StrCat(of,
+                     ": not all of it can be seen, rules there that lead to kube-proxy's chains "
+                     "would keep those: ",
+                     hidden.reason));
+    return;
+  }
+  std::string chains;
+  for (const std::string_view chain : FixedChains()) {
+    const absl::StatusOr<bool> has = loader::HasNftChain(one.family, hidden.table, chain);
+    if (!has.ok()) found.errors.push_back(has.status());
+    if (!has.ok()) return;
+    if (*has) absl::StrAppend(&chains, chains.empty() ? "" : ", ", std::string(chain));
+  }
+  if (chains.empty()) return;
+  found.errors.push_back(absl::FailedPreconditionError(absl::StrCat(
+      of, " holds chains of kube-proxy (", chains, ") that cannot be removed: ", hidden.reason,
+      " Remove the rules that others added there by nft (`nft -a list table ", IpOf(one.family),
+      " ", hidden.table, "`), and run this again")));
+}
+
+void FindChains(const Iptables& one, const RemovalOptions& options, Remains& found) {
   const absl::StatusOr<bool> may_hold = MayHold(one);
   if (!may_hold.ok()) found.errors.push_back(may_hold.status());
   if (!may_hold.ok() || !*may_hold) return;
@@ -120,12 +154,15 @@ void FindChains(const Iptables& one, Remains& found) {
     found.errors.push_back(saved.status());
     return;
   }
-  const absl::StatusOr<IptablesRemoval> plan = PlanIptablesRemoval(*saved);
+  const absl::StatusOr<IptablesRemoval> plan = PlanIptablesRemoval(*saved, options);
   if (!plan.ok()) {
     found.errors.push_back(absl::Status(
         plan.status().code(), absl::StrCat(one.title, ": ", std::string(plan.status().message()))));
     return;
   }
+  for (const HiddenTable& hidden : plan->hidden)
+    TellHidden(one, hidden, found);
+  found.from_outside.insert(plan->from_outside.begin(), plan->from_outside.end());
   size_t rules = 0, chains = 0;
   std::vector<std::string> parts;
   for (const TableRemoval& table : plan->tables) {
@@ -139,6 +176,11 @@ void FindChains(const Iptables& one, Remains& found) {
       found.stays.push_back(absl::StrCat("in table ", table.table, " of ", one.title, ": chain ",
                                          chain, ", which is not kube-proxy's"));
     }
+    const std::string in = absl::StrCat("in table ", table.table, " of ", one.title, ": ");
+    for (const std::string& text : table.keeps)
+      found.stays.push_back(in + text);
+    for (const std::string& text : table.warnings)
+      found.warnings.push_back(in + text);
   }
   if (plan->script.empty()) return;
   // Wait for whoever else changes rules; iptables-nft has no lock and ignores it.
@@ -150,14 +192,25 @@ void FindChains(const Iptables& one, Remains& found) {
 
 // ---- What keeps connections alive
 
-// Its rules do then what the keeper's do.
-bool KubeProxyIsBack(Family family) {
-  absl::StatusOr<bool> has = loader::HasNftTable(family, kTable);
-  for (const Iptables& one : kIptables) {
-    if (has.ok() && *has) return true;
-    if (one.family == family && !IsLegacy(one)) has = MayHold(one);
+// Whose rules have the kernel translate, beside the keeper's: "table ip nat of nftables". Empty:
+// nobody's, as far as can be seen.
+std::string WhoElseTranslates(Family family) {
+  const absl::StatusOr<std::string> table = loader::FindNatTable(family, kKeeperTable);
+  if (table.ok() && !table->empty()) {
+    return absl::StrCat("table ", *table, " of nftables");
   }
-  return has.ok() && *has;
+  for (const Iptables& one : kIptables) {
+    const char* names =
+        family == Family::kIpv4 ? "/proc/net/ip_tables_names" : "/proc/net/ip6_tables_names";
+    if (one.family != family || !IsLegacy(one)) continue;
+    // It would make a table that is not there.
+    const std::string text = "\n" + ReadFile(names);
+    if (text.find("\nnat\n") == std::string::npos) continue;
+    const absl::StatusOr<std::string> saved =
+        os::RunTool({absl::StrCat(one.program, "-save"), "-t", "nat"});
+    if (saved.ok() && TranslatesInIptables(*saved)) return absl::StrCat("table nat of ", one.title);
+  }
+  return "";
 }
 
 void FindKeeper(Family family, Remains& found) {
@@ -165,13 +218,16 @@ void FindKeeper(Family family, Remains& found) {
   if (!there.ok()) found.errors.push_back(there.status());
   if (!there.ok() || !*there) return;
   const std::string name = absl::StrCat("table ", IpOf(family), " ", std::string(kKeeperTable));
-  const absl::StatusOr<size_t> translated = loader::CountTranslated(family);
-  if (!KubeProxyIsBack(family) && (!translated.ok() || *translated > 0)) {
-    const std::string count = translated.ok() ? absl::StrCat(*translated, " in connection tracking")
-                                              : std::string(translated.status().message());
-    found.stays.push_back(
-        absl::StrCat(name, " of nftables: connections that kube-proxy translated go on by it (",
-                     count, "); run this again when they have ended"));
+  const absl::StatusOr<loader::Translated> translated = loader::FindTranslated(family);
+  if ((!translated.ok() || translated->count > 0) && WhoElseTranslates(family).empty()) {
+    const std::string count =
+        translated.ok() ? absl::StrCat(translated->count, " in connection tracking, one to ",
+                                       translated->example)
+                        : std::string(translated.status().message());
+    found.stays.push_back(absl::StrCat(
+        name, " of nftables: connections that kube-proxy translated go on by it (", count,
+        "), and no other rules translate here; run this again when they have "
+        "ended"));
     return;
   }
   const std::string script = absl::StrCat("delete ", name, "\n");
@@ -182,8 +238,7 @@ void FindKeeper(Family family, Remains& found) {
 
 // ---- IPVS
 
-void FindIpvs(Remains& found) {
-  const size_t servers = CountVirtualServers(ReadFile("/proc/net/ip_vs"));
+void FindIpvs(size_t servers, Remains& found) {
   const bool device = loader::HasDevice(kDummyDevice);
   if (servers > 0) {
     // They are not marked as anybody's, and connections through them end with them.
@@ -200,9 +255,18 @@ void FindIpvs(Remains& found) {
     found.errors.push_back(sets.status());
     return;
   }
+  size_t kept = 0;
   for (const std::string& set : *sets) {
-    if (!set.starts_with("KUBE-")) continue;
+    if (!IsKubeProxysSet(set)) continue;
+    if (servers > 0) {
+      ++kept;
+      continue;
+    }
     found.remains.push_back({"ipset " + set, {}, [set] { return loader::DestroyIpSet(set); }});
+  }
+  if (kept > 0) {
+    found.stays.push_back(absl::StrCat(Count(kept, "ipset"),
+                                       " of kube-proxy: its rules for virtual servers read them"));
   }
 }
 
@@ -210,9 +274,11 @@ void FindIpvs(Remains& found) {
 
 absl::Status KeepTranslations() {
   for (const Family family : kFamilies) {
-    const absl::StatusOr<size_t> translated = loader::CountTranslated(family);
-    if (!translated.ok()) return translated.status();
-    if (*translated == 0) continue;
+    const absl::StatusOr<loader::Translated> translated = loader::FindTranslated(family);
+    // There are some, and which cannot be seen: as if they were translated.
+    const bool unseen = absl::IsUnimplemented(translated.status());
+    if (!translated.ok() && !unseen) return translated.status();
+    if (translated.ok() && translated->count == 0) continue;
     // A chain of this type holds translation, its rule holds tracking. It sees the first
     // packet of a connection, after everybody else, and lets it go on.
     const std::string keeper = absl::StrCat(IpOf(family), " ", std::string(kKeeperTable));
@@ -226,24 +292,24 @@ absl::Status KeepTranslations() {
                           "add rule ",
                           keeper, " postrouting ct state new accept\n"));
     if (!status.ok()) {
-      return absl::Status(
-          status.code(), absl::StrCat(*translated,
-                                      " connections that kube-proxy may have translated would end, "
-                                      "and what keeps them cannot be added; nothing was removed: ",
-                                      std::string(status.message())));
+      return absl::Status(status.code(),
+                          absl::StrCat("connections that kube-proxy may have translated would end, "
+                                       "and what keeps them cannot be added; nothing was removed: ",
+                                       std::string(status.message())));
     }
   }
   return absl::OkStatus();
 }
 
-Remains FindRemains() {
+Remains FindRemains(const LookOptions& options) {
   Remains found;
+  const size_t servers = CountVirtualServers(ReadFile("/proc/net/ip_vs"));
   for (const Family family : kFamilies)
     FindTable(family, found);
   for (const Iptables& one : kIptables)
-    FindChains(one, found);
+    FindChains(one, {.virtual_servers = servers > 0, .force = options.force}, found);
   // Rules refer to ipsets.
-  FindIpvs(found);
+  FindIpvs(servers, found);
   return found;
 }
 
@@ -252,26 +318,6 @@ Remains FindKeepers() {
   for (const Family family : kFamilies)
     FindKeeper(family, found);
   return found;
-}
-
-int RunningKubeProxy() {
-  struct stat here {};
-  if (stat("/proc/self/ns/net", &here) != 0) return 0;
-  std::error_code error;
-  for (std::filesystem::directory_iterator at("/proc", error), end; !error && at != end;
-       at.increment(error)) {
-    const std::string name = at->path().filename();
-    int pid = 0;
-    const auto [rest, bad] = std::from_chars(name.data(), name.data() + name.size(), pid);
-    if (bad != std::errc() || rest != name.data() + name.size()) continue;
-    struct stat there {};
-    if (ReadFile(at->path().string() + "/comm") == "kube-proxy\n" &&
-        stat((at->path().string() + "/ns/net").c_str(), &there) == 0 &&
-        there.st_ino == here.st_ino) {
-      return pid;
-    }
-  }
-  return 0;
 }
 
 size_t CountVirtualServers(std::string_view ip_vs) {
@@ -283,6 +329,25 @@ size_t CountVirtualServers(std::string_view ip_vs) {
       count += line.substr(0, std::string_view(kind).size()) == kind;
   }
   return count;
+}
+
+std::vector<std::string> ServedFromOutside(std::string_view chains) {
+  // "chain external-ABCDEFGH-ns/name/tcp/port {", in a table that is named before.
+  constexpr std::string_view kStart = "external-";
+  constexpr size_t kHash = 9;
+  std::vector<std::string> services;
+  bool kube_proxys = false;
+  for (absl::string_view line :
+       absl::StrSplit(absl::string_view(chains.data(), chains.size()), '\n')) {
+    const std::vector<std::string> words =
+        absl::StrSplit(line, absl::ByAnyChar(" \t\""), absl::SkipEmpty());
+    if (words.size() >= 3 && words[0] == "table") kube_proxys = words[2] == kTable;
+    if (!kube_proxys || words.size() < 2 || words[0] != "chain") continue;
+    if (words[1].starts_with(kStart) && words[1].size() > kStart.size() + kHash) {
+      services.push_back(words[1].substr(kStart.size() + kHash));
+    }
+  }
+  return services;
 }
 
 }  // namespace waggle::kube_proxy

@@ -8,6 +8,7 @@
 #define WAGGLE_USERSPACE_KUBE_PROXY_REMAINS_H_
 
 #include <functional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -26,9 +27,16 @@ struct Remain {
 };
 
 struct Remains {
-  std::vector<Remain> remains;       // in the order in which they have to go
-  std::vector<std::string> stays;    // what cannot go, why, and what to do; one text each
-  std::vector<absl::Status> errors;  // what could not be looked at
+  std::vector<Remain> remains;        // in the order in which they have to go
+  std::vector<std::string> stays;     // what cannot go, why, and what to do; one text each
+  std::vector<absl::Status> errors;   // what could not be looked at
+  std::vector<std::string> warnings;  // what will be different; one text each
+  // Services that lose kube-proxy's rules for what comes from outside of the cluster.
+  std::set<std::string> from_outside;
+};
+
+struct LookOptions {
+  bool force = false;  // what Waggle cannot replace goes, too
 };
 
 // To be done before the first removal: the keeper's tables, in families that have connections
@@ -37,18 +45,19 @@ absl::Status KeepTranslations();
 
 // Looks, in every mode of kube-proxy, both iptables and both families, in the network namespace
 // of the caller. Changes nothing.
-Remains FindRemains();
+Remains FindRemains(const LookOptions& options = {});
 
 // To be asked when the remains have been removed, and at any time later: the keeper's tables
-// where they are not needed any more; where they are, `stays` says so.
+// where they are not needed any more, because the last connection has ended or other tables have
+// the kernel translate; where they are, `stays` says what they wait for.
 Remains FindKeepers();
-
-// The process id of a kube-proxy that runs in this network namespace, 0 when there is none among
-// the processes that can be seen.
-int RunningKubeProxy();
 
 // The number of virtual servers in /proc/net/ip_vs. Pure.
 size_t CountVirtualServers(std::string_view ip_vs);
+
+// Of what `nft list chains` says, the Services to which chains of kube-proxy's table lead from
+// outside of the cluster, as kube-proxy writes them there ("ns/name/tcp/port"). Pure.
+std::vector<std::string> ServedFromOutside(std::string_view chains);
 
 }  // namespace waggle::kube_proxy
 

@@ -99,8 +99,7 @@ INSTANTIATE_TEST_SUITE_P(
         UsageCase{{"version", "--pin-path", "x"}, "--pin-path"},
         UsageCase{{"cleanup", "now"}, "now"},
         UsageCase{{"cleanup", "--dry-run"}, "--dry-run requires --kube-proxy"},
-        UsageCase{{"cleanup", "--kube-proxy", "--pin-path", "x"},
-                  "--pin-path excludes --kube-proxy"}));
+        UsageCase{{"cleanup", "--force"}, "--force requires --kube-proxy"}));
 
 class Help : public testing::TestWithParam<std::vector<std::string>> {};
 

@@ -96,8 +96,8 @@ INSTANTIATE_TEST_SUITE_P(
                    "*nat\n:KUBE-HOSTPORTS - [0:0]\n:KUBE-HP-AAAA - [0:0]\nCOMMIT\n",
                    ""},
         ScriptCase{"EveryTableByItself",
-                   "*filter\n:FORWARD DROP [0:0]\n:KUBE-FORWARD - [0:0]\n"
-                   "-A FORWARD -j KUBE-FORWARD\n-A FORWARD -j ACCEPT\nCOMMIT\n"
+                   "*filter\n:FORWARD ACCEPT [0:0]\n:KUBE-FORWARD - [0:0]\n"
+                   "-A FORWARD -j KUBE-FORWARD\n-A FORWARD -s 10.0.0.0/8 -j DROP\nCOMMIT\n"
                    "*mangle\n:KUBE-PROXY-CANARY - [0:0]\nCOMMIT\n",
                    "*filter\n:KUBE-FORWARD - [0:0]\n-D FORWARD -j KUBE-FORWARD\n"
                    "-X KUBE-FORWARD\nCOMMIT\n"
@@ -153,6 +153,103 @@ TEST(IptablesRemoval, NamesWhatStaysAndForWhom) {
                                                 "KUBE-SVC-A (OTHERS leads there)"));
   EXPECT_THAT(plan->tables[0].chains, ElementsAre("KUBE-SEP-B"));
   EXPECT_THAT(plan->tables[0].rules, IsEmpty());
+}
+
+struct ForwardCase {
+  const char* name;
+  const char* policy;
+  const char* rule;    // behind kube-proxy's
+  const char* reason;  // null: KUBE-FORWARD goes
+};
+
+class Forward : public testing::TestWithParam<ForwardCase> {};
+
+TEST_P(Forward, StaysWhereOthersDrop) {
+  const std::string saved = std::string("*filter\n:FORWARD ") + GetParam().policy +
+                            " [0:0]\n:KUBE-FORWARD - [0:0]\n:KUBE-SERVICES - [0:0]\n"
+                            "-A FORWARD -j KUBE-SERVICES\n-A FORWARD -j KUBE-FORWARD\n" +
+                            GetParam().rule + "COMMIT\n";
+  const auto plan = PlanIptablesRemoval(saved);
+  ASSERT_TRUE(plan.ok()) << plan.status();
+  const TableRemoval& table = plan->tables.at(0);
+  const auto forced = PlanIptablesRemoval(saved, {.force = true});
+  ASSERT_TRUE(forced.ok()) << forced.status();
+  EXPECT_THAT(forced->tables.at(0).chains, ElementsAre("KUBE-FORWARD", "KUBE-SERVICES"));
+  EXPECT_THAT(forced->tables.at(0).keeps, IsEmpty());
+  EXPECT_THAT(table.warnings, IsEmpty());
+  if (!GetParam().reason) {
+    EXPECT_THAT(table.chains, ElementsAre("KUBE-FORWARD", "KUBE-SERVICES"));
+    EXPECT_THAT(table.keeps, IsEmpty());
+    EXPECT_THAT(forced->tables.at(0).warnings, IsEmpty());
+    return;
+  }
+  EXPECT_THAT(table.chains, ElementsAre("KUBE-SERVICES"));
+  EXPECT_THAT(table.rules, ElementsAre("FORWARD -j KUBE-SERVICES"));
+  EXPECT_THAT(table.keeps, ElementsAre(HasSubstr(GetParam().reason)));
+  EXPECT_THAT(forced->tables.at(0).warnings, ElementsAre(HasSubstr(GetParam().reason)));
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Table, Forward,
+    testing::Values(
+        ForwardCase{"Accept", "ACCEPT", "", nullptr},
+        ForwardCase{"Policy", "DROP", "", "policy of FORWARD is DROP"},
+        ForwardCase{"RejectAtTheEnd", "ACCEPT",
+                    "-A FORWARD -j REJECT --reject-with icmp-host-prohibited\n",
+                    "FORWARD ends in REJECT"},
+        ForwardCase{"DropWithAComment", "ACCEPT",
+                    "-A FORWARD -m comment --comment \"the rest\" -j DROP\n", "ends in DROP"},
+        ForwardCase{"DropOfSome", "ACCEPT", "-A FORWARD -i eth1 -j DROP\n", nullptr},
+        ForwardCase{"DropOfInvalid", "ACCEPT",
+                    "-A FORWARD -m conntrack --ctstate INVALID -j DROP\n", nullptr},
+        ForwardCase{"ElsewhereIsNotHere", "ACCEPT", "-A KUBE-FORWARD -j DROP\n", nullptr}),
+    [](const testing::TestParamInfo<ForwardCase>& row) { return std::string(row.param.name); });
+
+TEST(IptablesRemoval, VirtualServersKeepModeIpvsOnly) {
+  const std::string common =
+      "*nat\n:PREROUTING ACCEPT [0:0]\n:KUBE-SERVICES - [0:0]\n-A PREROUTING -j KUBE-SERVICES\n";
+  const auto ipvs =
+      PlanIptablesRemoval(common + ":KUBE-NODE-PORT - [0:0]\nCOMMIT\n", {.virtual_servers = true});
+  ASSERT_TRUE(ipvs.ok()) << ipvs.status();
+  EXPECT_EQ(ipvs->script, "");
+  EXPECT_THAT(ipvs->tables.at(0).keeps, ElementsAre(HasSubstr("KUBE-NODE-PORT, KUBE-SERVICES")));
+  // Virtual servers may be somebody else's.
+  const auto iptables = PlanIptablesRemoval(common + "COMMIT\n", {.virtual_servers = true});
+  ASSERT_TRUE(iptables.ok()) << iptables.status();
+  EXPECT_THAT(iptables->tables.at(0).chains, ElementsAre("KUBE-SERVICES"));
+}
+
+TEST(IptablesRemoval, TellsWhatIptablesDoesNotShow) {
+  const auto plan = PlanIptablesRemoval(
+      "# Table `nat' is incompatible, use 'nft' tool.\n"
+      "# Table `mangle' contains incompatible base-chains, use 'nft' tool to list them.\n"
+      "# Table `raw' is fine\n# Warning: iptables-legacy tables present\n"
+      "*mangle\n:INPUT ACCEPT [0:0]\nCOMMIT\n");
+  ASSERT_TRUE(plan.ok()) << plan.status();
+  ASSERT_EQ(plan->hidden.size(), 2u);
+  EXPECT_EQ(plan->hidden[0].table, "nat");
+  EXPECT_TRUE(plan->hidden[0].whole);
+  EXPECT_THAT(plan->hidden[0].reason, HasSubstr("is incompatible, use 'nft' tool."));
+  EXPECT_EQ(plan->hidden[1].table, "mangle");
+  EXPECT_FALSE(plan->hidden[1].whole);
+}
+
+TEST(IptablesRemoval, NamesServicesThatAreReachedFromOutside) {
+  const auto plan = PlanIptablesRemoval(
+      "*filter\n:KUBE-NODEPORTS - [0:0]\n"
+      "-A KUBE-NODEPORTS -m comment --comment \"ns/health:x health check node port\" -j ACCEPT\n"
+      "COMMIT\n"
+      "*nat\n:KUBE-SERVICES - [0:0]\n:KUBE-NODEPORTS - [0:0]\n"
+      "-A KUBE-SERVICES -m comment --comment \"ns/inside:http cluster IP\" -j KUBE-SVC-A\n"
+      "-A KUBE-SERVICES -m comment --comment \"ns/lb:http loadbalancer IP\" -j KUBE-EXT-B\n"
+      "-A KUBE-SERVICES -m comment --comment \"ns/old:http external IP\" -j KUBE-SVC-C\n"
+      "-A KUBE-SERVICES -m addrtype --dst-type LOCAL -j KUBE-NODEPORTS\n"
+      "-A KUBE-NODEPORTS -p tcp -m comment --comment ns/port:http -m tcp --dport 30080 "
+      "-j KUBE-EXT-D\n"
+      "-A KUBE-NODEPORTS -p tcp -m comment --comment ns/lb:http -j KUBE-EXT-B\n"
+      "COMMIT\n");
+  ASSERT_TRUE(plan.ok()) << plan.status();
+  EXPECT_THAT(plan->from_outside, ElementsAre("ns/lb:http", "ns/old:http", "ns/port:http"));
 }
 
 struct BadCase {

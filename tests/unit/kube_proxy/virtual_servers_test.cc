@@ -1,4 +1,4 @@
-// /proc/net/ip_vs as kernels write it.
+// /proc/net/ip_vs as kernels write it, and chains as nft does.
 #include <gtest/gtest.h>
 
 #include "userspace/kube_proxy/remains.h"
@@ -21,6 +21,17 @@ TEST(CountVirtualServers, CountsServersAndNotTheirBackends) {
                                 "SCTP 0A60000B:0050 rr persistent 10800\n"
                                 "FWM  00000001 wlc\n"),
             4u);
+}
+
+TEST(ServedFromOutside, TakesChainsOfKubeProxysTableOnly) {
+  EXPECT_TRUE(ServedFromOutside("").empty());
+  EXPECT_EQ(ServedFromOutside("table ip other {\n\tchain external-42NFTM6N-no/no/tcp/no {\n\t}\n}\n"
+                              "table ip kube-proxy {\n"
+                              "\tchain nodeport-ips {\n\t}\n"
+                              "\tchain service-ULMVA6XW-ns1/svc1/tcp/p80 {\n\t}\n"
+                              "\tchain external-42NFTM6N-ns2/svc2/tcp/p80 {\n\t}\n"
+                              "\tchain \"external-PAZCYRAI-ns3/svc3/udp/\" {\n\t}\n}\n"),
+            (std::vector<std::string>{"ns2/svc2/tcp/p80", "ns3/svc3/udp/"}));
 }
 
 }  // namespace
