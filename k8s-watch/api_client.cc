@@ -149,18 +149,22 @@ class ApiClient::Http final : public httplib::ClientImpl {
   }
   ~Http() override { Drop(false); }
 
-  absl::Status Get(const std::string& target, const std::string& token, ResponseReader* reader) {
+  absl::Status Send(const ApiRequest& asked, const std::string& token, ResponseReader* reader) {
     reader_ = reader;
     token_ = token;
     status_ = absl::OkStatus();
     head_came_ = false;
     httplib::Request request;
-    request.method = "GET";
-    request.path = endpoint_.prefix + target;
+    request.method = asked.method;
+    request.path = endpoint_.prefix + asked.target;
     const std::string authority = endpoint_.ToString();
     const size_t host = authority.find("://") + 3;
     request.set_header("Host", authority.substr(host, authority.find('/', host) - host));
-    request.set_header("Accept", "application/json");
+    request.set_header("Accept", asked.accept);
+    if (!asked.body.empty()) {
+      request.set_header("Content-Type", asked.content_type);
+      request.body = asked.body;
+    }
     request.set_header("User-Agent", owner_.options_.user_agent);
     if (!token.empty()) request.set_header("Authorization", "Bearer " + token);
     request.response_handler = [&](const httplib::Response& response) {
@@ -186,7 +190,7 @@ class ApiClient::Http final : public httplib::ClientImpl {
                                                   : "no HTTP answer: the connection was closed");
     }
     // The server may close a connection that rests just when it is used again.
-    if (reused_ && !head_came_ && absl::IsUnavailable(status_)) return Get(target, token, reader);
+    if (reused_ && !head_came_ && absl::IsUnavailable(status_)) return Send(asked, token, reader);
     return status_;
   }
 
@@ -217,7 +221,9 @@ class ApiClient::Http final : public httplib::ClientImpl {
     }
     asked_at_ = now;
     AnyAnswer answer(now + owner_.options_.ask_time);
-    const absl::Status status = asker_->Get(kVersion, token_, &answer);
+    ApiRequest request;
+    request.target = kVersion;
+    const absl::Status status = asker_->Send(request, token_, &answer);
     if (!answer.came()) asker_.reset();
     if (answer.came() || absl::IsFailedPrecondition(status)) return absl::OkStatus();
     if (absl::IsCancelled(status)) return status;
@@ -301,6 +307,12 @@ ApiClient::ApiClient(ClientConfig config, Options options, ClientSurroundings su
 ApiClient::~ApiClient() = default;
 
 absl::Status ApiClient::Get(const std::string& target, ResponseReader* reader) {
+  ApiRequest request;
+  request.target = target;
+  return Send(request, reader);
+}
+
+absl::Status ApiClient::Send(const ApiRequest& request, ResponseReader* reader) {
   std::string token;
   if (config_.token.given()) {
     auto read = ReadToken(config_.token, surroundings_);
@@ -308,7 +320,7 @@ absl::Status ApiClient::Get(const std::string& target, ResponseReader* reader) {
     token = *std::move(read);
   }
   if (http_ == nullptr) http_ = std::make_unique<Http>(this, config_.endpoints[current_]);
-  absl::Status result = http_->Get(target, token, reader);
+  absl::Status result = http_->Send(request, token, reader);
   // A renewed client certificate is shown only to a new connection.
   if (http_->refused()) http_.reset();
   return result;

@@ -19,6 +19,14 @@
 
 namespace waggle::k8s {
 
+struct ApiRequest {
+  std::string method = "GET";
+  std::string target;  // path and query
+  std::string accept = "application/json";
+  std::string content_type;  // of `body`
+  std::string body;
+};
+
 class ApiClient final : public Transport {
  public:
   struct Options {
@@ -39,6 +47,8 @@ class ApiClient final : public Transport {
   ~ApiClient() override;
 
   absl::Status Get(const std::string& target, ResponseReader* reader) override;
+  // The same for any request. One that was sent may have been obeyed, whatever is returned.
+  absl::Status Send(const ApiRequest& request, ResponseReader* reader);
   void FailOver() override;
   size_t endpoints() const override { return config_.endpoints.size(); }
   std::string endpoint() const override { return config_.endpoints[current_].ToString(); }

@@ -22,6 +22,7 @@
 #include "absl/strings/str_cat.h"
 #include "k8s-watch/api_client.h"
 #include "k8s-watch/connection.h"
+#include "k8s-watch/event_recorder.h"
 #include "k8s-watch/reflector.h"
 #include "userspace/os/errno_status.h"
 #include "userspace/os/unique_fd.h"
@@ -31,6 +32,8 @@ namespace {
 
 constexpr size_t kWatches = 3;
 constexpr size_t kNodeWatch = 2;
+// Of those who may have problems: the watches, and who makes Events.
+constexpr size_t kEvents = kWatches;
 
 // What several reflectors tell, as if there were one.
 class Joint {
@@ -79,7 +82,7 @@ class Joint {
   std::mutex mutex_;
   std::array<std::optional<bool>, kWatches> complete_;
   std::optional<bool> told_;
-  std::array<std::vector<Problem>, kWatches> problems_;
+  std::array<std::vector<Problem>, kWatches + 1> problems_;
 };
 
 class OneOf final : public EventSink {
@@ -101,7 +104,11 @@ class OneOf final : public EventSink {
 class ApiSource::Workers {
  public:
   Workers(ApiSource& source, EventSink* sink, os::UniqueFd stop_fd)
-      : source_(source), joint_(sink), stop_fd_(std::move(stop_fd)) {}
+      : source_(source),
+        joint_(sink),
+        stop_fd_(std::move(stop_fd)),
+        event_client_(MakeClient()),
+        recorder_(RecorderOptions(), &event_client_, &source.event_counts_, stop_fd_.get()) {}
   ~Workers() {
     const uint64_t one = 1;
     // An eventfd takes a 1 unless it is full, and then it is readable as well.
@@ -120,20 +127,34 @@ class ApiSource::Workers {
       for (size_t i = 0; i < kWatches; ++i) {
         threads_.emplace_back([this, i, resource = resources[i]] { Run(i, resource); });
       }
+      threads_.emplace_back([this] {
+        BlockPipe();
+        recorder_.Run();
+      });
     } catch (const std::system_error& error) {
       return absl::ResourceExhaustedError(absl::StrCat("no thread for a watch: ", error.what()));
     }
     return absl::OkStatus();
   }
 
+  void Report(const std::vector<Problem>& appeared) { recorder_.Report(appeared); }
+
  private:
-  void Run(size_t watch, const Resource& resource) {
-    // OpenSSL writes to sockets that may be closed on the other side.
+  // OpenSSL writes to sockets that may be closed on the other side.
+  static void BlockPipe() {
     sigset_t pipe;
     sigemptyset(&pipe);
     sigaddset(&pipe, SIGPIPE);
     pthread_sigmask(SIG_BLOCK, &pipe, nullptr);
+  }
 
+  static std::function<double()> Random() {
+    return [engine = std::mt19937_64(std::random_device()())]() mutable {
+      return std::uniform_real_distribution<double>(0, 1)(engine);
+    };
+  }
+
+  ApiClient MakeClient() const {
     const ApiSourceOptions& options = source_.options_;
     ApiClient::Options client_options;
     client_options.user_agent = options.user_agent;
@@ -141,15 +162,29 @@ class ApiSource::Workers {
     client_options.first_endpoint = std::hash<std::string>()(options.node_name);
     if (source_.config_.service_address) client_options.advice = options.service_address_advice;
     client_options.liveness = liveness_;
-    ApiClient client(source_.config_, client_options, source_.surroundings_, stop_fd_.get());
+    return {source_.config_, client_options, source_.surroundings_, stop_fd_.get()};
+  }
+
+  EventRecorder::Options RecorderOptions() {
+    EventRecorder::Options options;
+    options.node_name = source_.options_.node_name;
+    options.random = Random();
+    options.on_trouble = [this](std::vector<Problem> problems) {
+      joint_.OnProblems(kEvents, std::move(problems));
+    };
+    return options;
+  }
+
+  void Run(size_t watch, const Resource& resource) {
+    BlockPipe();
+    const ApiSourceOptions& options = source_.options_;
+    ApiClient client = MakeClient();
 
     OneOf sink(&joint_, watch);
     Reflector::Options reflector_options;
     reflector_options.streaming_list = options.streaming_list;
     reflector_options.counts = &source_.counts_[watch];
-    reflector_options.random = [engine = std::mt19937_64(std::random_device()())]() mutable {
-      return std::uniform_real_distribution<double>(0, 1)(engine);
-    };
+    reflector_options.random = Random();
     Reflector reflector(resource, std::move(reflector_options), &client, &sink);
     do {
       const Deadline next = std::chrono::steady_clock::now() + reflector.Step();
@@ -168,6 +203,8 @@ class ApiSource::Workers {
   const std::shared_ptr<Liveness> liveness_ =
       std::make_shared<Liveness>(source_.config_.endpoints.size());
   const os::UniqueFd stop_fd_;
+  ApiClient event_client_;
+  EventRecorder recorder_;
   std::vector<std::thread> threads_;
 };
 
@@ -190,6 +227,10 @@ absl::Status ApiSource::Start(EventSink* sink) {
   absl::Status status = workers_->Start();
   if (!status.ok()) workers_.reset();
   return status;
+}
+
+void ApiSource::Report(const std::vector<Problem>& appeared) {
+  if (workers_ != nullptr) workers_->Report(appeared);
 }
 
 void ApiSource::Stop() {

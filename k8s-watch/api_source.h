@@ -1,5 +1,5 @@
 // An apiserver as a Source: Services, EndpointSlices and this Node, each followed by a reflector
-// with a thread and a connection of its own.
+// with a thread and a connection of its own; and one more for Events about them.
 #ifndef WAGGLE_K8S_WATCH_API_SOURCE_H_
 #define WAGGLE_K8S_WATCH_API_SOURCE_H_
 
@@ -10,6 +10,7 @@
 
 #include "absl/status/status.h"
 #include "k8s-watch/client_config.h"
+#include "k8s-watch/event_counts.h"
 #include "k8s-watch/request_counts.h"
 #include "k8s-watch/source.h"
 
@@ -37,6 +38,8 @@ class ApiSource final : public Source {
   absl::Status Start(EventSink* sink) override;
   void Stop() override;
 
+  void Report(const std::vector<Problem>& appeared) override;
+  const EventCounts* event_counts() const override { return &event_counts_; }
   std::span<const RequestCounts> counts() const override { return counts_; }
 
  private:
@@ -46,6 +49,7 @@ class ApiSource final : public Source {
   const ApiSourceOptions options_;
   const ClientSurroundings surroundings_;
   std::array<RequestCounts, 3> counts_;  // of Services, EndpointSlices and the Node
+  EventCounts event_counts_;
   std::unique_ptr<Workers> workers_;
 };
 

@@ -1,5 +1,7 @@
 #include "k8s-watch/quote.h"
 
+#include "absl/strings/ascii.h"
+
 #include <cstdio>
 
 namespace waggle::k8s {
@@ -41,6 +43,20 @@ std::string Printable(std::string_view text, size_t limit) {
 
 std::string Quote(std::string_view text, size_t limit) {
   return "\"" + Escape(text, limit) + "\"" + CutRemark(text, limit);
+}
+
+std::string UrlEncode(std::string_view text) {
+  constexpr std::string_view kHex = "0123456789ABCDEF";
+  std::string encoded;
+  for (const char c : text) {
+    const auto byte = static_cast<unsigned char>(c);
+    if (absl::ascii_isalnum(byte) || c == '-' || c == '.' || c == '_' || c == '~') {
+      encoded += c;
+    } else {
+      encoded += {'%', kHex[byte >> 4], kHex[byte & 15]};
+    }
+  }
+  return encoded;
 }
 
 }  // namespace waggle::k8s

@@ -4,7 +4,6 @@
 #include <charconv>
 #include <utility>
 
-#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "k8s-watch/quote.h"
 
@@ -30,20 +29,6 @@ constexpr int kMaxBadLists = 4;
 constexpr const char* kNotHeadless = "!service.kubernetes.io/headless";
 constexpr const char* kNotOthers = "!service.kubernetes.io/service-proxy-name";
 
-std::string Encode(std::string_view text) {
-  constexpr std::string_view kHex = "0123456789ABCDEF";
-  std::string encoded;
-  for (const char c : text) {
-    const auto byte = static_cast<unsigned char>(c);
-    if (absl::ascii_isalnum(byte) || c == '-' || c == '.' || c == '_' || c == '~') {
-      encoded += c;
-    } else {
-      encoded += {'%', kHex[byte >> 4], kHex[byte & 15]};
-    }
-  }
-  return encoded;
-}
-
 // Seconds; the other form of the header, a date, is of no use without the server's clock.
 int RetryAfterSeconds(const std::string& header) {
   int value = 0;
@@ -55,17 +40,17 @@ int RetryAfterSeconds(const std::string& header) {
 
 Resource Resource::Services() {
   return {ObjectKind::kService, "/api/v1/services", "services", "",
-          absl::StrCat("labelSelector=", Encode(absl::StrCat(kNotHeadless, ",", kNotOthers)),
-                       "&fieldSelector=", Encode("spec.clusterIP!=None"))};
+          absl::StrCat("labelSelector=", UrlEncode(absl::StrCat(kNotHeadless, ",", kNotOthers)),
+                       "&fieldSelector=", UrlEncode("spec.clusterIP!=None"))};
 }
 Resource Resource::EndpointSlices() {
   return {ObjectKind::kEndpointSlice, "/apis/discovery.k8s.io/v1/endpointslices", "endpointslices",
           "discovery.k8s.io",
-          absl::StrCat("labelSelector=", Encode(absl::StrCat(kNotHeadless, ",", kNotOthers)))};
+          absl::StrCat("labelSelector=", UrlEncode(absl::StrCat(kNotHeadless, ",", kNotOthers)))};
 }
 Resource Resource::OneNode(const std::string& name) {
   return {ObjectKind::kNode, "/api/v1/nodes", "nodes", "",
-          absl::StrCat("fieldSelector=", Encode(absl::StrCat("metadata.name=", name)))};
+          absl::StrCat("fieldSelector=", UrlEncode(absl::StrCat("metadata.name=", name)))};
 }
 
 // The answer to one request.
@@ -223,9 +208,9 @@ std::string Reflector::Target() {
       absl::StrAppend(&target, "&limit=", kPageSize);
     }
     if (!continue_.empty()) {
-      absl::StrAppend(&target, "&continue=", Encode(continue_));
+      absl::StrAppend(&target, "&continue=", UrlEncode(continue_));
     } else if (!version.empty()) {
-      absl::StrAppend(&target, "&resourceVersion=", Encode(version));
+      absl::StrAppend(&target, "&resourceVersion=", UrlEncode(version));
     }
     return target;
   }
@@ -235,7 +220,7 @@ std::string Reflector::Target() {
     absl::StrAppend(&target, "&sendInitialEvents=true&resourceVersionMatch=NotOlderThan");
   }
   if (version_ && !version_lost_) {
-    absl::StrAppend(&target, "&resourceVersion=", Encode(*version_));
+    absl::StrAppend(&target, "&resourceVersion=", UrlEncode(*version_));
   }
   return target;
 }

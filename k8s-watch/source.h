@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "k8s-watch/event_counts.h"
 #include "k8s-watch/request_counts.h"
 #include "k8s-watch/types.h"
 #include "userspace/status/problem.h"
@@ -85,6 +86,11 @@ class Source {
   // Stops and joins; no call to the sink afterwards. Idempotent.
   virtual void Stop() = 0;
 
+  // Tells the cluster of problems that have appeared, where there is a cluster. Does not wait.
+  // From any thread, until Stop().
+  virtual void Report(const std::vector<Problem>& /*appeared*/) {}
+  // What became of them; null where there is no cluster.
+  virtual const EventCounts* event_counts() const { return nullptr; }
   // What was asked of an apiserver, for each kind of object; none where it asks no apiserver.
   virtual std::span<const RequestCounts> counts() const { return {}; }
 };

@@ -463,6 +463,59 @@ TEST_F(ApiAgentTest, CountsForPrometheus) {
   EXPECT_EQ(AskNode(10249, "/metrics").status, 0);  // on loopback only
 }
 
+// What is wrong with an object is told where its owner looks, and counted when it comes back.
+TEST_F(ApiAgentTest, TellsOfBadObjectsByEvents) {
+  constexpr char kTime[] = "endpoints.kubernetes.io/last-change-trigger-time";
+  cluster_.StartAgent();
+  const auto annotate = [&](const char* time) {
+    api().Change("EndpointSlice", "default", "odd",
+                 {{"metadata", {{"annotations", {{kTime, time}}}}}});
+  };
+  const Json slice = api().Create({{"apiVersion", "discovery.k8s.io/v1"},
+                                   {"kind", "EndpointSlice"},
+                                   {"metadata",
+                                    {{"name", "odd"},
+                                     {"namespace", "default"},
+                                     {"labels", {{"kubernetes.io/service-name", "odd"}}},
+                                     {"annotations", {{kTime, "yesterday"}}}}},
+                                   {"addressType", "IPv4"},
+                                   {"ports", Json::array()},
+                                   {"endpoints", Json::array()}});
+  Json event;
+  const auto await = [&](const std::function<bool()>& as_wanted) {
+    return lab::WaitFor([&] {
+      event = nullptr;
+      const Json list =
+          api().Get("/apis/events.k8s.io/v1/namespaces/default/events").AsJson()["items"];
+      size_t found = 0;
+      for (const Json& each : list) {
+        if (each["reportingController"] != "waggle") continue;
+        event = each;
+        ++found;
+      }
+      return found == 1 && as_wanted();
+    });
+  };
+  EXPECT_TRUE(await([] { return true; }));
+  EXPECT_EQ(event["regarding"]["kind"], "EndpointSlice");
+  EXPECT_EQ(event["regarding"]["uid"], slice["metadata"]["uid"]);
+  EXPECT_EQ(event["reason"], "InvalidField");
+  EXPECT_EQ(event["type"], "Warning");
+  EXPECT_EQ(event["reportingInstance"], cluster_.node1.name());
+  EXPECT_THAT(std::string(event["note"]), testing::HasSubstr("is \"yesterday\", expected a time"));
+
+  annotate("2026-01-31T12:00:00Z");
+  EXPECT_TRUE(lab::WaitFor(
+      [&] { return MetricOf(Metrics(), "waggle_problems{reason=\"invalid\"}") == 0; }));
+  annotate("yesterday");
+  EXPECT_TRUE(await([&] { return event["series"].is_object(); })) << event;
+  EXPECT_EQ(event["series"]["count"], 2);
+  api().Remove("EndpointSlice", "default", "odd");
+  const std::string metrics = Metrics();
+  EXPECT_EQ(MetricOf(metrics, "waggle_kubernetes_events_total{result=\"created\"}"), 1);
+  EXPECT_EQ(MetricOf(metrics, "waggle_kubernetes_events_total{result=\"repeated\"}"), 1);
+}
+
 // Changes of endpoints in a row while clients connect. All pods run on, so that nobody may
 // fail; a pod whose leaving is in force may go.
 TEST_F(ApiAgentTest, FiveHundredChangesWhileClientsConnect) {

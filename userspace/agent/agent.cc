@@ -110,6 +110,7 @@ class Agent {
   const config::AgentConfig& options_;
   const std::vector<Watched>& watched_;
   const Moment started_;
+  k8s::Source* source_ = nullptr;
   os::UniqueFd lock_;
   os::UniqueFd epoll_;
   os::UniqueFd signals_;
@@ -153,6 +154,7 @@ absl::Status Agent::Watch(int fd) {
 }
 
 absl::Status Agent::Start(k8s::Source* source) {
+  source_ = source;
   // The file system first: a folder must not be made where no pin can be.
   if (absl::Status status = maps::CheckBpffs(options_.datapath.pin_path); !status.ok()) {
     return status;
@@ -208,7 +210,7 @@ absl::Status Agent::Start(k8s::Source* source) {
   }
   board_.Beat(Moment::Now().steady);
   node_required_ = !source->counts().empty();
-  sites_ = std::make_unique<HttpSites>(options_, &board_, &queue_, &metrics_, source->counts());
+  sites_ = std::make_unique<HttpSites>(options_, &board_, &queue_, &metrics_, source);
   if (absl::Status status = sites_->Start(); !status.ok()) return status;
   LogSites();
   return absl::OkStatus();
@@ -416,6 +418,7 @@ void Agent::LogProblems() {
     if (++lines <= kMaxProblemLines) spdlog::info("no longer: {}", problem.ToString());
   }
   if (lines > kMaxProblemLines) spdlog::warn("… and {} more", lines - kMaxProblemLines);
+  source_->Report(changes.appeared);
 }
 
 void Agent::LogWritten() {

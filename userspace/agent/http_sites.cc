@@ -37,8 +37,8 @@ http::Response Json(health::Answer answer) {
 
 HttpSites::HttpSites(const config::AgentConfig& config, health::Board* board,
                      const EventQueue* queue, metrics::AgentMetrics* metrics,
-                     std::span<const k8s::RequestCounts> api)
-    : config_(config), board_(board), queue_(queue), metrics_(metrics), api_(api) {}
+                     const k8s::Source* source)
+    : config_(config), board_(board), queue_(queue), metrics_(metrics), source_(source) {}
 
 absl::Status HttpSites::Start() {
   if (absl::Status status = server_.Start(Sites()); !status.ok()) return status;
@@ -150,7 +150,8 @@ http::Response HttpSites::Metrics() {
   metrics::Facts facts;
   facts.agent = metrics_;
   facts.kernel = kernel.ok() ? &*kernel : nullptr;
-  facts.api = api_;
+  facts.api = source_->counts();
+  facts.events = source_->event_counts();
   facts.process = metrics::ReadProcess();
   const EventQueue::Waiting waiting = queue_->waiting();
   facts.queued_services = waiting.services;

@@ -4,12 +4,11 @@
 
 #include <map>
 #include <memory>
-#include <span>
 #include <string>
 #include <vector>
 
 #include "absl/status/status.h"
-#include "k8s-watch/request_counts.h"
+#include "k8s-watch/source.h"
 #include "maps/reader.h"
 #include "userspace/agent/event_queue.h"
 #include "userspace/agent/progress.h"
@@ -26,7 +25,7 @@ class HttpSites {
  public:
   // All outlive it. `metrics` but for the counters of answers are only read.
   HttpSites(const config::AgentConfig& config, health::Board* board, const EventQueue* queue,
-            metrics::AgentMetrics* metrics, std::span<const k8s::RequestCounts> api);
+            metrics::AgentMetrics* metrics, const k8s::Source* source);
 
   // Listens and serves. An error: no thread or descriptor is left, or with
   // bind_address_hard_fail a port that cannot be had.
@@ -48,7 +47,7 @@ class HttpSites {
   health::Board* board_;
   const EventQueue* queue_;
   metrics::AgentMetrics* metrics_;
-  std::span<const k8s::RequestCounts> api_;
+  const k8s::Source* source_;
   // Where the ports of health checks are opened now. Of the owner thread.
   std::vector<net::Address> check_addresses_;
   std::map<uint16_t, std::string> check_names_;

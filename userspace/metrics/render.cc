@@ -141,6 +141,24 @@ void RenderApi(Exposition& out, const Facts& facts) {
        [](Counts counts) { return counts.bytes.load(); });
 }
 
+void RenderEvents(Exposition& out, const Facts& facts) {
+  out.Family("waggle_kubernetes_events_total", kCounter,
+             "Problems that were to be told as Kubernetes Events, by what became of them");
+  if (facts.events == nullptr) return;
+  const k8s::EventCounts& counts = *facts.events;
+  const std::pair<std::string_view, const k8s::EventCounts::Count*> results[] = {
+      {"created", &counts.created},
+      {"repeated", &counts.repeated},
+      {"known", &counts.known},
+      {"rate_limited", &counts.rate_limited},
+      {"queue_full", &counts.queue_full},
+      {"forbidden", &counts.forbidden},
+      {"gone", &counts.gone},
+      {"failed", &counts.failed}};
+  for (const auto& [result, count] : results)
+    out.Sample({{"result", result}}, static_cast<double>(count->load()));
+}
+
 struct Reason {
   std::string_view label;
   std::string_view effect;
@@ -276,6 +294,7 @@ std::string Render(const Facts& facts) {
   Exposition out;
   RenderKubeProxy(out, facts);
   RenderApi(out, facts);
+  RenderEvents(out, facts);
   RenderOwn(out, facts);
   RenderKernel(out, facts);
   RenderProcess(out, facts);

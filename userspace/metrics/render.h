@@ -7,6 +7,7 @@
 #include <string>
 #include <string_view>
 
+#include "k8s-watch/event_counts.h"
 #include "k8s-watch/request_counts.h"
 #include "maps/reader.h"
 #include "userspace/metrics/agent_metrics.h"
@@ -18,6 +19,7 @@ struct Facts {
   const AgentMetrics* agent = nullptr;
   const maps::KernelCounters* kernel = nullptr;  // null: could not be read
   std::span<const k8s::RequestCounts> api;       // none: no apiserver is asked
+  const k8s::EventCounts* events = nullptr;      // null: nobody can be told
   ProcessFacts process;
   // In the queue between sources and the owner thread.
   size_t queued_services = 0;

@@ -42,6 +42,11 @@ class TakenPort {
   uint16_t port_ = 0;
 };
 
+class NoSource final : public k8s::Source {
+  absl::Status Start(k8s::EventSink*) override { return absl::OkStatus(); }
+  void Stop() override {}
+};
+
 uint16_t FreePort() {
   return TakenPort().port();
 }
@@ -61,8 +66,7 @@ class HttpSitesTest : public testing::Test {
   static net::Address Loopback() { return *net::Address::Parse("127.0.0.1"); }
 
   void Start() {
-    sites_ = std::make_unique<HttpSites>(config_, &board_, &queue_, &metrics_,
-                                         std::span<const k8s::RequestCounts>());
+    sites_ = std::make_unique<HttpSites>(config_, &board_, &queue_, &metrics_, &source_);
     const absl::Status status = sites_->Start();
     ASSERT_TRUE(status.ok()) << status;
   }
@@ -93,6 +97,7 @@ class HttpSitesTest : public testing::Test {
   health::Board board_{std::chrono::steady_clock::now()};
   EventQueue queue_;
   metrics::AgentMetrics metrics_;
+  NoSource source_;
   std::unique_ptr<HttpSites> sites_;
 };
 
@@ -185,7 +190,7 @@ TEST_F(HttpSitesTest, ABusyPortStopsNobodyUnlessItShall) {
 
   config_.bind_address_hard_fail = true;
   config_.metrics_bind_address.reset();
-  HttpSites hard(config_, &board_, &queue_, &metrics_, {});
+  HttpSites hard(config_, &board_, &queue_, &metrics_, &source_);
   const absl::Status status = hard.Start();
   EXPECT_FALSE(status.ok());
   EXPECT_THAT(std::string(status.message()), HasSubstr("cannot serve healthz at 127.0.0.1:"));

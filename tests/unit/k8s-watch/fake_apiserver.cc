@@ -2,6 +2,7 @@
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <openssl/evp.h>
 #include <openssl/pem.h>
 #include <openssl/ssl.h>
@@ -196,6 +197,10 @@ void FakeApiserver::Accept() {
 }
 
 void FakeApiserver::Serve(os::UniqueFd fd, size_t number) {
+  // Head and body of an answer are two writes, and the second would wait for the first's receipt.
+  const int one = 1;
+  setsockopt(fd.get(), IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+
   Exchange exchange;
   exchange.server_ = this;
   exchange.fd_ = fd.get();
@@ -210,20 +215,34 @@ void FakeApiserver::Serve(os::UniqueFd fd, size_t number) {
     }
   }
   std::string received;
+  const auto read_more = [&] {
+    char buffer[4096];
+    const bool pending = exchange.ssl_ != nullptr && SSL_pending(exchange.ssl_) > 0;
+    if (!pending && !WaitReadable(fd.get())) return false;
+    const ssize_t got = exchange.ssl_ != nullptr ? SSL_read(exchange.ssl_, buffer, sizeof(buffer))
+                                                 : recv(fd.get(), buffer, sizeof(buffer), 0);
+    if (got <= 0) return false;
+    received.append(buffer, static_cast<size_t>(got));
+    return true;
+  };
   while (!exchange.cut_) {
     const size_t end = received.find("\r\n\r\n");
     if (end == std::string::npos) {
-      char buffer[4096];
-      const bool pending = exchange.ssl_ != nullptr && SSL_pending(exchange.ssl_) > 0;
-      if (!pending && !WaitReadable(fd.get())) break;
-      const ssize_t got = exchange.ssl_ != nullptr ? SSL_read(exchange.ssl_, buffer, sizeof(buffer))
-                                                   : recv(fd.get(), buffer, sizeof(buffer), 0);
-      if (got <= 0) break;
-      received.append(buffer, static_cast<size_t>(got));
+      if (!read_more()) break;
       continue;
     }
     exchange.head = received.substr(0, end + 2);
-    received.erase(0, end + 4);
+    constexpr char kLength[] = "Content-Length: ";
+    const size_t length_at = exchange.head.find(kLength);
+    const size_t length = length_at == std::string::npos
+                              ? 0
+                              : std::stoul(exchange.head.substr(length_at + sizeof(kLength) - 1));
+    if (received.size() < end + 4 + length) {
+      if (!read_more()) break;
+      continue;
+    }
+    exchange.content = received.substr(end + 4, length);
+    received.erase(0, end + 4 + length);
     const size_t target = exchange.head.find(' ') + 1;
     exchange.target = exchange.head.substr(target, exchange.head.find(' ', target) - target);
     handler_(exchange);

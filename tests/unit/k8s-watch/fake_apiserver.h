@@ -45,6 +45,7 @@ class FakeApiserver {
    public:
     std::string target;
     std::string head;       // request line and headers
+    std::string content;    // by its Content-Length
     size_t connection = 0;  // which of the server's, from 1
 
     // Each false when the client is gone or the server stops.

@@ -152,6 +152,7 @@ TEST(Values, AreReadWhileTheyAreWritten) {
 struct World {
   AgentMetrics agent;
   std::array<k8s::RequestCounts, 3> api;
+  k8s::EventCounts events;
   maps::KernelCounters kernel;
 
   World() {
@@ -168,6 +169,7 @@ struct World {
     facts.agent = &agent;
     facts.kernel = &kernel;
     facts.api = api;
+    facts.events = &events;
     facts.process = ReadProcess();
     facts.queued_slices = 2;
     facts.queued_others = 1;
@@ -211,6 +213,7 @@ TEST(Render, ShowsEachValueInItsPlace) {
   world.api[2].unanswered = 2;
   world.api[1].connected = true;
   world.api[1].watches = 14;
+  world.events.rate_limited = 17;
   world.kernel.stats[WAGGLE_REASON_NO_ENDPOINTS] = 15;
   world.kernel.agent.events = 16;
   world.kernel.agent.state = WAGGLE_AGENT_READY;
@@ -254,6 +257,7 @@ TEST(Render, ShowsEachValueInItsPlace) {
   EXPECT_EQ(value("waggle_apiserver_connected", {{"resource", "endpointslices"}}), 1);
   EXPECT_EQ(value("waggle_apiserver_connected", {{"resource", "services"}}), 0);
   EXPECT_EQ(value("waggle_apiserver_watches_total", {{"resource", "endpointslices"}}), 14);
+  EXPECT_EQ(value("waggle_kubernetes_events_total", {{"result", "rate_limited"}}), 17);
   EXPECT_EQ(value("waggle_packets_total", {{"reason", "no-endpoints"}, {"effect", "refused"}}), 15);
   EXPECT_EQ(value("waggle_events_total"), 16);
   EXPECT_EQ(value("waggle_ready"), 1);
