@@ -82,6 +82,7 @@ INSTANTIATE_TEST_SUITE_P(
         UsageCase{{"agent", "--manifests", "x", "--node", "n", "--tc-attach", "xdp"},
                   "xdp not in {auto,tcx,clsact}"},
         UsageCase{{"agent", "--manifests", "x", "--node", "n", "--max-flows", "0"}, "--max-flows"},
+        UsageCase{{"agent", "--manifests", "x", "--node", ""}, "--node is required"},
         UsageCase{{"agent", "-v"}, "--v: 1 required N missing"},
         UsageCase{{"agent", "-v", "--verbose"}, "--v: its value is missing before --verbose"},
         UsageCase{{"agent", "-v=x"}, "--v: is \"x\", expected a number from 0 on"},
@@ -149,6 +150,8 @@ TEST(AgentFlags, TakeValuesAsKubeProxyDoes) {
               HasSubstr("localhostNodePorts: false\n"));
   EXPECT_THAT(Effective({"--nodeport-addresses", "10.0.0.0/8", "--nodeport-addresses=fd00::/8"}),
               HasSubstr("nodePortAddresses:\n- 10.0.0.0/8\n- fd00::/8\n"));
+  // As a DaemonSet gives it whose $(NODE_NAME) is not set.
+  EXPECT_THAT(Effective({"--hostname-override="}), HasSubstr("hostnameOverride: \"\"\n"));
   EXPECT_THAT(Effective({"--oom-score-adj", "-5"}), HasSubstr("oomScoreAdj: -5\n"));
 }
 

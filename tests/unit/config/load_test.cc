@@ -233,9 +233,8 @@ TEST(Precedence, BesideAFileOnlyLoggingFlagsCount) {
                   "--oom-score-adj is ignored, as --config is given",
                   "--kubeconfig is ignored, as --config is given",
                   "--masquerade-all is ignored, as --config is given",
-                  "no effect: bindAddress (not yet: only NodePorts, load balancers and external "
-                  "addresses ask for it); logging.vmodule (each line goes to the standard error as "
-                  "text, at once)"));
+                  "no effect: logging.vmodule (each line goes to the standard error as text, at "
+                  "once)"));
 }
 
 TEST(Precedence, AnIgnoredFlagIsNotEvenRead) {
