@@ -49,6 +49,8 @@ class Component {
 
   int starts() const { return starts_; }
   bool running() const { return process_ && process_->running(); }
+  // 0 where none was started.
+  pid_t pid() const { return process_ ? process_->pid() : 0; }
   const std::string& name() const { return name_; }
   // What this process said so far.
   std::string Log() const { return process_ ? process_->Err() : ""; }

@@ -95,7 +95,7 @@ class Agent {
   void LogSites();
   void LogNotes();
   void LogProblems();
-  void LogWritten();
+  void LogWritten(const Moment& when);
   void LogDevices();
   void LogDeviceNews();
   void DescribeSelf();
@@ -119,7 +119,8 @@ class Agent {
   health::Board board_;
   metrics::AgentMetrics metrics_;
   Progress progress_;
-  bool node_required_ = false;             // there is one, and its word counts
+  health::Time read_at_;        // when the change that is being handled had come, if it is alone
+  bool node_required_ = false;  // there is one, and its word counts
   std::shared_ptr<const k8s::Node> node_;  // as it was seen last
   std::vector<net::Address> health_check_addresses_;
   maps::GracePeriod grace_;
@@ -421,10 +422,15 @@ void Agent::LogProblems() {
   source_->Report(changes.appeared);
 }
 
-void Agent::LogWritten() {
+void Agent::LogWritten(const Moment& when) {
   const Reconciler::Written written = reconciler_->TakeWritten();
+  std::string took;
+  if (read_at_ != health::Time()) {
+    const std::chrono::duration<double, std::micro> micros = when.steady - read_at_;
+    took = fmt::format(" {:.1f} us after it was read", micros.count());
+  }
   for (const ServiceName& name : written.changed)
-    spdlog::debug("in force: {}", name.ToString());
+    spdlog::debug("in force{}: {}", took, name.ToString());
   if (written.removed.empty()) return;
   std::string names;
   for (size_t i = 0; i < std::min(written.removed.size(), kMaxNames); ++i) {
@@ -465,12 +471,15 @@ void Agent::HandleEvents() {
   const Moment began = Moment::Now();
   progress_.Took(batch, began);
   LookAtNode(batch);
+  if (batch.changes.size() == 1) read_at_ = batch.changes.front().read_at;
   AfterReconcile(began, reconciler_->Handle(std::move(batch)));
+  read_at_ = {};
 }
 
 void Agent::AfterReconcile(const Moment& began, const absl::Status& status) {
+  const Moment ended = Moment::Now();
   progress_.Tried({.began = began,
-                   .ended = Moment::Now(),
+                   .ended = ended,
                    .ready = reconciler_->ready(),
                    .done = status.ok() && !reconciler_->must_retry(),
                    .full = reconciler_->TakeFull()});
@@ -489,7 +498,7 @@ void Agent::AfterReconcile(const Moment& began, const absl::Status& status) {
           static_cast<double>(census.no_local_endpoints[scope][family]));
     }
   }
-  LogWritten();
+  LogWritten(ended);
   LogProblems();
   const std::string refusal = status.ok() ? "" : std::string(status.message());
   if (!refusal.empty() && refusal != refusal_) {
