@@ -136,9 +136,12 @@ http::Response HttpSites::Metrics() {
   const health::Time now = std::chrono::steady_clock::now();
   const bool walk = walked_at_ == health::Time() || now - walked_at_ >= kWalkEvery;
   absl::StatusOr<maps::KernelCounters> kernel = maps::ReadCounters(config_.datapath.pin_path, walk);
+  if (walk) walked_at_ = now;
+  // A map that changes faster than it can be walked takes nothing else along.
+  const bool walked = walk && kernel.ok();
+  if (walk && !walked) kernel = maps::ReadCounters(config_.datapath.pin_path, false);
   if (kernel.ok()) {
-    if (walk) {
-      walked_at_ = now;
+    if (walked) {
       walked_.clear();
       for (const maps::MapUsage& map : kernel->maps)
         walked_[map.name] = map.used;

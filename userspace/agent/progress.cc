@@ -53,6 +53,7 @@ void Progress::Add(const k8s::ObjectChange& change) {
             std::get<std::shared_ptr<const k8s::EndpointSlice>>(*object)->trigger.unix_ns;
       } else {
         // What it waited for will not come any more.
+        if (!waiting_slices_.contains(waiting.slice)) break;
         for (Waiting& each : waiting_) {
           if (each.slice == waiting.slice) each.trigger_ns = 0;
         }
@@ -69,7 +70,9 @@ void Progress::Add(const k8s::ObjectChange& change) {
     oldest_[i] = health::Earlier(oldest_[i], waiting.read_at);
   }
   // What was there at the start is a list, and has waited for somebody to come.
-  if (ready_ && waiting_.size() < kMaxWaiting) waiting_.push_back(waiting);
+  if (!ready_ || waiting_.size() >= kMaxWaiting) return;
+  waiting_.push_back(waiting);
+  if (waiting.trigger_ns != 0) waiting_slices_.insert(waiting.slice);
 }
 
 void Progress::Tried(const Attempt& attempt) {
@@ -97,6 +100,7 @@ void Progress::Tried(const Attempt& attempt) {
   if (attempt.done) {
     Measure(attempt);
     waiting_.clear();
+    waiting_slices_.clear();
     oldest_ = {};
     concerned_ = {};
     services_ = slices_ = 0;

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "absl/container/flat_hash_set.h"
 #include "userspace/agent/event_queue.h"
 #include "userspace/health/board.h"
 #include "userspace/metrics/agent_metrics.h"
@@ -62,9 +63,10 @@ class Progress {
   const health::WallTime started_;
   bool ready_ = false;
   std::vector<Waiting> waiting_;
-  health::Oldest oldest_;               // of all that waits, measured or not
-  health::ByFamily<bool> concerned_{};  // families with something that waits
-  uint64_t services_ = 0;               // changes that wait
+  absl::flat_hash_set<size_t> waiting_slices_;  // of those that have a trigger
+  health::Oldest oldest_;                       // of all that waits, measured or not
+  health::ByFamily<bool> concerned_{};          // families with something that waits
+  uint64_t services_ = 0;                       // changes that wait
   uint64_t slices_ = 0;
 };
 

@@ -24,9 +24,14 @@ const char* Json(bool value) {
   return value ? "true" : "false";
 }
 
+// The owner shows itself each second, and a busy one somewhat later: a short syncPeriod is no
+// reason to call it stuck.
+constexpr Duration kSilence = std::chrono::seconds(30);
+
 bool Late(const State& state, const State::Family& family) {
-  const Duration patience = 2 * state.sync_period;
-  if (state.silent >= patience) return true;
+  const Duration patience =
+      state.sync_period > Duration::max() / 2 ? Duration::max() : 2 * state.sync_period;
+  if (state.silent >= std::max(patience, kSilence)) return true;
   return family.updated && family.pending && *family.pending >= patience;
 }
 

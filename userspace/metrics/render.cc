@@ -175,10 +175,11 @@ constexpr Reason kReasons[] = {
 };
 
 void RenderKernel(Exposition& out, const Facts& facts) {
-  static const maps::KernelCounters kNothing;
-  const maps::KernelCounters& kernel = facts.kernel == nullptr ? kNothing : *facts.kernel;
   out.Family("waggle_kernel_readable", kGauge, "1 when the pinned maps could be read just now")
       .Sample({}, facts.kernel == nullptr ? 0 : 1);
+  // Nothing is better than counters that fall to 0 and come back.
+  if (facts.kernel == nullptr) return;
+  const maps::KernelCounters& kernel = *facts.kernel;
   out.Family(
       "waggle_packets_total", kCounter,
       "Fates of connections, datagrams and packets, by reason (waggle status explains them)");

@@ -117,20 +117,20 @@ TEST_F(HttpSitesTest, AnswersProbes) {
 
 // Nobody has to tell: an owner thread that hangs cannot.
 TEST_F(HttpSitesTest, NoticesAnOwnerThatHangs) {
-  config_.sync_period = std::chrono::seconds(10);
+  config_.sync_period = std::chrono::seconds(15);
   Start();
   EXPECT_EQ(Healthz("/livez"), 200);
   const auto now = std::chrono::steady_clock::now();
-  // Nothing was taken from the queue for 20 s.
+  // Nothing was taken from the queue for 30 s.
   k8s::ObjectChange change = {
-      {k8s::ObjectKind::kService, {"ns", "web"}}, k8s::Deleted{}, now - std::chrono::seconds(20)};
+      {k8s::ObjectKind::kService, {"ns", "web"}}, k8s::Deleted{}, now - std::chrono::seconds(30)};
   queue_.OnChange(change);
   EXPECT_EQ(Healthz("/livez"), 503);
   EXPECT_EQ(Healthz(), 503);
   queue_.Drain();
   EXPECT_EQ(Healthz("/livez"), 200);
   // No sign of life for as long.
-  board_.Beat(now - std::chrono::seconds(20));
+  board_.Beat(now - std::chrono::seconds(30));
   EXPECT_EQ(Healthz("/livez"), 503);
   board_.Beat(std::chrono::steady_clock::now());
   EXPECT_EQ(Healthz("/livez"), 200);

@@ -187,6 +187,8 @@ TEST(Render, IsWhatTheParserTakesWithNothingKnown) {
   const ReadExposition read = ParseExposition(Render(facts), kAnyName);
   EXPECT_THAT(read.faults, IsEmpty());
   EXPECT_EQ(read.Value("waggle_kernel_readable"), 0);
+  EXPECT_THAT(Render(facts), testing::Not(testing::HasSubstr("waggle_events_total")))
+      << "a counter that falls to 0 was reset, and this one was not";
 }
 
 TEST(Render, ShowsEachValueInItsPlace) {
