@@ -19,13 +19,15 @@ constexpr int kTarget = 8080;
 constexpr char kNamespace[] = "default";
 constexpr char kProbe[] = "probe";
 
-Json Service(const std::string& name) {
+// The apiserver's own search for a free address takes longer the more there are.
+Json Service(const std::string& name, const std::string& address) {
   return {
       {"apiVersion", "v1"},
       {"kind", "Service"},
       {"metadata", {{"name", name}, {"namespace", kNamespace}}},
       {"spec",
-       {{"ipFamilyPolicy", "SingleStack"},
+       {{"clusterIP", address},
+        {"ipFamilyPolicy", "SingleStack"},
         {"ipFamilies", {"IPv4"}},
         {"ports",
          {{{"name", "http"}, {"protocol", "TCP"}, {"port", kPort}, {"targetPort", kTarget}}}}}}};
@@ -100,7 +102,10 @@ void Fleet::GrowTo(int services) {
   changes_.resize(static_cast<size_t>(services));
   InParallel(size_, services, [this](Api& api, int service) {
     const std::string name = absl::StrCat("svc-", service);
-    Must(api.Post(cluster::PathOf("Service", kNamespace, ""), Service(name)), "creating " + name);
+    const int n = service + 256;  // 10.96.0.x is for others
+    const std::string address = absl::StrCat("10.96.", n / 256, ".", n % 256);
+    Must(api.Post(cluster::PathOf("Service", kNamespace, ""), Service(name, address)),
+         "creating " + name);
     Must(api.Post(cluster::PathOf("EndpointSlice", kNamespace, ""), SliceOf(service)),
          "creating the slice of " + name);
   });
@@ -122,7 +127,7 @@ void Fleet::ChangeMany(int count) {
 
 std::string Fleet::CreateProbe(const std::string& address) {
   Api& api = control_.api();
-  const Json service = api.Create(Service(kProbe));
+  const Json service = api.Create(Service(kProbe, "10.96.0.10"));
   Json slice = Slice(kProbe);
   slice["endpoints"].push_back(Endpoint(address, "probe"));
   api.Create(slice);
