@@ -128,14 +128,24 @@ TEST_F(ConfigTest, TheSameIsRefused) {
         "iptables: {syncPeriod: 1s, minSyncPeriod: 2s}", "healthzBindAddress: ':10256'",
         "metricsBindAddress: 127.0.0.1:0", "clusterCIDR: '10.0.0.0/8, fd00::/8'",
         "clusterCIDR: 10.0.0.0/8,10.0.0.0/16", "nodePortAddresses: [primary, 10.0.0.0/8]",
-        "detectLocalMode: BridgeInterface", "featureGates: {NoSuchGate: false}",
-        "featureGates: {NFTablesProxyMode: false}",
-        "logging: {options: {json: {infoBufferSize: 5Mi}}}"}) {
+        "detectLocalMode: BridgeInterface", "logging: {options: {json: {infoBufferSize: 5Mi}}}"}) {
     const std::string file = File(absl::StrCat(kHead, text, "\n"));
     const Written theirs = Write(Who::kKubeProxy, {"--config", file});
     const Written ours = Write(Who::kWaggle, {"--config", file});
     EXPECT_FALSE(theirs.run.ok()) << text << theirs.run.ToString();
     EXPECT_FALSE(ours.run.ok()) << text << ours.run.ToString();
+  }
+}
+
+// Gates come and go with each release: what kube-proxy refuses is a warning here, unless strict.
+TEST_F(ConfigTest, GatesAreRefusedWhenStrict) {
+  for (const char* gates : {"{NoSuchGate: false}", "{NFTablesProxyMode: false}"}) {
+    const std::string file = File(absl::StrCat(kHead, "featureGates: ", gates, "\n"));
+    EXPECT_FALSE(Write(Who::kKubeProxy, {"--config", file}).run.ok()) << gates;
+    EXPECT_FALSE(Write(Who::kWaggle, {"--config", file, "--strict-config"}).run.ok()) << gates;
+    const Written ours = Write(Who::kWaggle, {"--config", file});
+    EXPECT_TRUE(ours.run.ok()) << ours.run.ToString();
+    EXPECT_THAT(ours.run.err, testing::HasSubstr("KubeProxyConfiguration.featureGates."));
   }
 }
 
