@@ -112,6 +112,7 @@ absl::StatusOr<KernelCounters> ReadCounters(std::string_view pin_path, bool walk
   const absl::StatusOr<waggle_agent> agent = ReadAgentRow(open->fd_of("agent"));
   if (!agent.ok()) return agent.status();
   counters.agent = *agent;
+  counters.now_boottime_ns = BoottimeNs();
   absl::StatusOr<std::vector<uint64_t>> stats = ReadStats(open->fd_of("stats"));
   if (!stats.ok()) return stats.status();
   counters.stats = *std::move(stats);

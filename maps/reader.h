@@ -82,7 +82,8 @@ struct KernelView {
 // Numbers alone, for who asks often: each read is a few system calls, but for the walks.
 struct KernelCounters {
   waggle_agent agent{};
-  std::vector<uint64_t> stats;  // summed over CPUs, by enum waggle_reason
+  uint64_t now_boottime_ns = 0;  // to compare with the times in `agent`
+  std::vector<uint64_t> stats;   // summed over CPUs, by enum waggle_reason
   // Every pinned map with its capacity. `used` only of `devices`, and with `walk` of those whose
   // entries programs make; else 0.
   std::vector<MapUsage> maps;

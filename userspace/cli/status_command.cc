@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "loader/attachment.h"
 #include "loader/device_watch.h"
+#include "maps/pins.h"
 #include "maps/reader.h"
 #include "userspace/cli/commands.h"
 #include "userspace/cli/exit_codes.h"
@@ -22,7 +23,23 @@ struct StatusFlags {
   OutputOption output;
   bool wait = false;
   std::string timeout = "30s";
+  std::string probe;
 };
+
+// An agent without a sign of life for so long will not come back by itself.
+constexpr uint64_t kStuckNs = 60'000'000'000;
+
+// What a kubelet asks every few seconds: some system calls, whatever the number of Services.
+absl::Status Probe(const StatusFlags& flags) {
+  const absl::StatusOr<bool> locked = maps::PinsLocked(flags.pins.path);
+  if (!locked.ok()) return locked.status();
+  const auto counters = maps::ReadCounters(flags.pins.path, /*walk=*/false);
+  if (!counters.ok()) return counters.status();
+  const AgentHealth health = HealthOf(counters->agent, *locked, counters->now_boottime_ns);
+  const bool stuck = health.heartbeat_age_ns > kStuckNs;
+  if (flags.probe == "ready" ? health.ready : health.alive && !stuck) return absl::OkStatus();
+  return absl::DeadlineExceededError(absl::StrCat("agent ", health.state, ": ", health.meaning));
+}
 
 // Reads the pins into `view`; OK only if the agent is alive and ready.
 absl::Status CheckReady(const std::string& pin_path, maps::KernelView& view) {
@@ -48,6 +65,10 @@ void AddDeviceFacts(StatusInput& input) {
 }
 
 int Run(const StatusFlags& flags) {
+  if (!flags.probe.empty()) {
+    const absl::Status status = Probe(flags);
+    return status.ok() ? kExitOk : Fail(status);
+  }
   StatusInput input;
   input.pin_path = flags.pins.path;
   if (flags.wait) {
@@ -83,10 +104,16 @@ void AddStatusCommand(CLI::App& app, int* exit_code) {
       ->check([](const std::string& text) {
         return std::string(ParseTimeout(text).status().message());
       });
+  command
+      ->add_option("--probe", flags->probe,
+                   "Print nothing and exit with 0 if the agent is alive, or ready; with 3 if not")
+      ->type_name("STATE")
+      ->excludes(wait)
+      ->check(CLI::IsMember({"alive", "ready"}).description(""));
   AddOption(*command, flags->output);
   AddOption(*command, flags->pins);
   SetExamples(*command, {"waggle status", "waggle status --wait --timeout 1m",
-                         "waggle status -o json | jq .agent.ready"});
+                         "waggle status -o json | jq .agent.ready", "waggle status --probe alive"});
   command->callback([flags, exit_code] { *exit_code = Run(*flags); });
 }
 

@@ -69,6 +69,8 @@ INSTANTIATE_TEST_SUITE_P(
         UsageCase{{"status", "--timeout", "30s"}, "--timeout requires --wait"},
         UsageCase{{"status", "--wait", "--timeout", "30"}, "expected a duration"},
         UsageCase{{"status", "--wait", "--timeout", "-1s"}, "expected a duration"},
+        UsageCase{{"status", "--probe", "well"}, "--probe"},
+        UsageCase{{"status", "--probe", "alive", "--wait"}, "--wait"},
         UsageCase{{"status", "two\nlines"}, "two\\x0alines"},
         UsageCase{{"agent", "--manifests", "x"}, "--node is required"},
         UsageCase{{"agent", "--kubeconfig", "/nowhere/at/all"},
@@ -238,6 +240,15 @@ TEST_F(NoPins, WaitGivesUpInTimeAndExitsWithThree) {
   EXPECT_EQ(result.exit_code, 3);
   EXPECT_EQ(result.out, "");
   EXPECT_THAT(result.err, StartsWith("waggle: not ready after 50ms: "));
+}
+
+TEST_F(NoPins, ProbesExitWithThree) {
+  for (const char* state : {"alive", "ready"}) {
+    const RunResult result = Waggle({"status", "--probe", state, "--pin-path", folder_ + "/pins"});
+    EXPECT_EQ(result.exit_code, 3) << state;
+    EXPECT_EQ(result.out, "");
+    EXPECT_THAT(result.err, HasSubstr(folder_ + "/pins")) << state;
+  }
 }
 
 TEST_F(NoPins, CleanupHasNothingToDo) {

@@ -52,7 +52,7 @@ TEST(BashCompletion, OffersTheFlagsOfTheCommand) {
   EXPECT_THAT(Complete({"service", "list", "--"}),
               ElementsAre("--help", "--namespace", "--output", "--pin-path"));
   EXPECT_THAT(Complete({"status", "--"}),
-              ElementsAre("--help", "--output", "--pin-path", "--timeout", "--wait"));
+              ElementsAre("--help", "--output", "--pin-path", "--probe", "--timeout", "--wait"));
   EXPECT_THAT(Complete({"plan", "--s"}), ElementsAre("--strict"));
   EXPECT_THAT(
       Complete({"flow", "list", "--"}),
