@@ -17,6 +17,7 @@
 #include "userspace/cli/terminal.h"
 #include "userspace/config/config_watch.h"
 #include "userspace/config/load.h"
+#include "userspace/os/file_limit.h"
 #include "userspace/os/oom_score.h"
 
 namespace waggle::cli {
@@ -135,6 +136,10 @@ int Run(const AgentFlags& flags) {
   if (flags.init_only) return kExitOk;
 
   LowerOomScore(settings.oom_score_adj);
+  // Each healthCheckNodePort takes two.
+  if (const absl::Status status = os::RaiseFileLimit(); !status.ok()) {
+    spdlog::warn("the limit of open files stays low: {}", std::string(status.message()));
+  }
   std::vector<agent::Watched> watched;
   if (!unwatched.empty()) {
     spdlog::warn("{}: changes of the configuration file will not be noticed", unwatched);

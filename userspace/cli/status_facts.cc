@@ -137,6 +137,16 @@ uint32_t DeviceOf(const loader::Attachment& attachment) {
   return absl::SimpleAtoi(number, &ifindex) ? ifindex : 0;
 }
 
+// Without CAP_SYS_ADMIN the kernel does not tell names of programs, and the hook is only "in" or
+// "out"; what our link on this device carries is what belongs there.
+std::string HookOn(const waggle_device& device, const std::string& hook) {
+  if (hook != "in" && hook != "out") return hook;
+  for (const std::string& each : HooksOf(device)) {
+    if (each.ends_with("_out") == (hook == "out")) return each;
+  }
+  return hook;
+}
+
 std::vector<DeviceFacts> DevicesOf(const maps::Devices& devices,
                                    const std::map<uint32_t, std::string>& names,
                                    const std::vector<loader::Attachment>& attachments) {
@@ -153,8 +163,9 @@ std::vector<DeviceFacts> DevicesOf(const maps::Devices& devices,
     if (ifindex == 0 || !attachment.alive) continue;
     DeviceFacts& facts = by_index[ifindex];
     if (facts.name.empty()) facts.name = NameIn(attachment.target);
-    facts.programs.push_back(attachment.hook);
-    std::erase(facts.missing, attachment.hook);
+    const std::string hook = HookOn(facts.device, attachment.hook);
+    facts.programs.push_back(hook);
+    std::erase(facts.missing, hook);
   }
   std::vector<DeviceFacts> all;
   for (auto& [ifindex, facts] : by_index) {

@@ -354,6 +354,22 @@ TEST(DevicesOf, TellsWhatIsAttachedAndWhatIsMissing) {
   EXPECT_EQ(shown[78], " unknown +pod_out");
 }
 
+// As in a pod with CAP_BPF alone.
+TEST(DevicesOf, KnowsItsHooksWhereNamesOfProgramsAreHidden) {
+  StatusInput input = Healthy();
+  const auto named = DevicesOf(input.view.devices, input.device_names, input.attachments);
+  for (loader::Attachment& attachment : input.attachments) {
+    if (DeviceOf(attachment) == 0) continue;
+    attachment.hook = attachment.hook.ends_with("_out") ? "out" : "in";
+  }
+  const auto unnamed = DevicesOf(input.view.devices, input.device_names, input.attachments);
+  ASSERT_EQ(unnamed.size(), named.size());
+  for (size_t i = 0; i < named.size(); ++i) {
+    EXPECT_EQ(unnamed[i].programs, named[i].programs) << named[i].name;
+    EXPECT_EQ(unnamed[i].missing, named[i].missing) << named[i].name;
+  }
+}
+
 TEST(StatusReport, NothingAttachedThoughAskedForSaysWhatToDo) {
   StatusInput input = Healthy();
   input.attachments.clear();
