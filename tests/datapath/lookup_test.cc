@@ -31,6 +31,8 @@ class Lookup : public ::testing::Test {
     auto store = StoreOf(skeleton_->obj);
     ASSERT_TRUE(store.ok()) << store.status();
     store_ = *std::move(store);
+    const ArrayView arrays = store_->arrays();
+    ASSERT_TRUE(store_->Cover(arrays.lists_size, arrays.backends_size).ok());
   }
 
   lookup_io& io() { return skeleton_->bss->io; }
