@@ -8,6 +8,7 @@
 #include <condition_variable>
 #include <functional>
 #include <mutex>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -20,8 +21,10 @@ class Liveness {
   // With the time that a question may take, a hung server is noticed within 30 s.
   static constexpr std::chrono::milliseconds kSilence{15'000};
 
-  explicit Liveness(size_t servers, std::chrono::milliseconds silence = kSilence)
-      : silence_(silence), servers_(servers) {}
+  using Clock = std::chrono::steady_clock;
+
+  explicit Liveness(size_t servers, std::function<Clock::time_point()> now = Clock::now)
+      : now_(std::move(now)), servers_(servers, Server{.heard = now_()}) {}
   Liveness(const Liveness&) = delete;
   Liveness& operator=(const Liveness&) = delete;
 
@@ -32,16 +35,15 @@ class Liveness {
   absl::Status Check(size_t server, const std::function<absl::Status()>& ask);
 
  private:
-  using Clock = std::chrono::steady_clock;
   struct Server {
-    Clock::time_point heard = Clock::now();
+    Clock::time_point heard;
     bool asked = false;  // right now
-    absl::Status answer;
+    absl::Status answer = absl::OkStatus();
   };
 
-  bool Silent(const Server& server) const { return Clock::now() - server.heard >= silence_; }
+  bool Silent(const Server& server) const { return now_() - server.heard >= kSilence; }
 
-  const std::chrono::milliseconds silence_;
+  const std::function<Clock::time_point()> now_;
   std::mutex mutex_;
   std::condition_variable answered_;
   std::vector<Server> servers_;

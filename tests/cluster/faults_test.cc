@@ -60,7 +60,9 @@ long MemoryOf(pid_t pid) {
 struct Row {
   std::string name;
   Fault fault;
-  std::string says;  // the agent's log
+  // The agent's log. None where the watch goes on at once and there is nothing to tell: that it was
+  // hit, and came back, the proxy counts.
+  std::optional<std::string> says;
   milliseconds lasts{0};
 };
 
@@ -203,11 +205,11 @@ std::vector<Row> Rows(const ControlPlane& control, const std::string& folder) {
     return Fault{.kind = Kind::kCertificate, .certificate = certificate};
   };
   return {
-      {"cut", {.kind = Kind::kCut}, ""},
-      {"truncated chunk", {.kind = Kind::kTruncated}, ""},
-      {"ends early", {.kind = Kind::kEndsEarly}, ""},
+      {"cut", {.kind = Kind::kCut}, std::nullopt},
+      {"truncated chunk", {.kind = Kind::kTruncated}, std::nullopt},
+      {"ends early", {.kind = Kind::kEndsEarly}, std::nullopt},
       {"garbage", {.kind = Kind::kGarbage}, "unreadable: not what was asked for"},
-      {"slow", {.kind = Kind::kSlow}, "", milliseconds(5000)},
+      {"slow", {.kind = Kind::kSlow}, std::nullopt, milliseconds(5000)},
       {"other authority", shown(ServerCertificate(Authority(folder, "another-ca"), "other")),
        "its certificate is not signed by the certificate-authority"},
       {"other name", shown(ours.Issue("misnamed", "/CN=kube-apiserver", {"DNS:elsewhere"})),
@@ -339,7 +341,9 @@ TEST_F(FaultsTest, NobodyNoticesAndNothingIsLost) {
     const Subject& subject = subjects_[i];
     EXPECT_EQ(subject.trouble, "");
     AwaitFollowedOn(subject.node, lab_, api());
-    EXPECT_THAT(subject.agent->Log(), HasSubstr(rows[i].says));
+    if (rows[i].says) {
+      EXPECT_THAT(subject.agent->Log(), HasSubstr(*rows[i].says));
+    }
     EXPECT_GE(subject.memory.size(), kLeastRepeats);
     if (subject.memory.empty()) continue;
     EXPECT_LE(subject.memory.back() - subject.memory.front(), kMemoryKib)

@@ -457,6 +457,8 @@ void Agent::UpdateHealth() {
   // Manifests need not tell of the node.
   const bool no_node = node_ == nullptr && !node_required_ && reconciler_->ready();
   board_.SetNodeEligible(node.eligible() || no_node);
+  // `primary` are the Node's addresses: ports that are for one shall not open on all of them.
+  if (node_ == nullptr && node_required_ && options_.node_port_addresses.primary) return;
   auto checks = reconciler_->TakeHealthChecks();
   if (!checks) return;
   // Where a first port is opened, as kube-proxy looks at its start only.
@@ -558,8 +560,11 @@ absl::Status Agent::Loop() {
       if (fd == queue_.event_fd()) HandleEvents();
       if (fd == grace_.event_fd()) {
         grace_.ClearEvent();
-        const Moment began = Moment::Now();
-        AfterReconcile(began, reconciler_->GraceOver(grace_.completed()));
+        // While a write must be tried again, nothing is done about it.
+        if (!reconciler_->must_retry()) {
+          const Moment began = Moment::Now();
+          AfterReconcile(began, reconciler_->GraceOver(grace_.completed()));
+        }
       }
       for (const Watched& each : watched_) {
         if (fd != each.fd) continue;

@@ -58,7 +58,11 @@ health::ServiceCheck CheckOf(const ServiceInput& input) {
   return check;
 }
 
-void HealthChecks::Update(const ServiceName& name, const Store& store) {
+bool HealthChecks::Concerns(const ServiceName& name, const Store& store) const {
+  return checks_.contains(name) || HasCheck(store.FindService(name));
+}
+
+void HealthChecks::Update(const ServiceName& name, const Store& store, bool in_force) {
   const k8s::Service* service = store.FindService(name);
   if (!HasCheck(service)) {
     if (checks_.erase(name) > 0) changed_ = true;
@@ -66,6 +70,7 @@ void HealthChecks::Update(const ServiceName& name, const Store& store) {
   }
   std::pair<uint16_t, health::ServiceCheck> check = {service->health_check_port,
                                                      CheckOf(*store.Find(name))};
+  check.second.in_force = in_force;
   auto& known = checks_[name];
   if (known == check) return;
   known = std::move(check);

@@ -15,13 +15,16 @@
 
 namespace waggle::agent {
 
-// What a load balancer is told of this Service; the port is service.health_check_port. Pure.
+// What a load balancer is told of this Service, but for in_force; the port is
+// service.health_check_port. Pure.
 health::ServiceCheck CheckOf(const ServiceInput& input);
 
 class HealthChecks {
  public:
-  // The Service may have changed, appeared or gone. Next to nothing for one without such a port.
-  void Update(const ServiceName& name, const Store& store);
+  // True when Update() has something to do for this Service. Next to nothing for most.
+  bool Concerns(const ServiceName& name, const Store& store) const;
+  // The Service may have changed, appeared or gone. `in_force`: as in ServiceCheck.
+  void Update(const ServiceName& name, const Store& store, bool in_force);
 
   // All of them, if they are not what they were at the last call. Of two Services with one port
   // (no apiserver allows that) the first by name has it.

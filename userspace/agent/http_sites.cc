@@ -90,6 +90,7 @@ std::vector<http::Site> HttpSites::Sites() {
   }
   for (const auto& [port, name] : check_names_) {
     for (const net::Address& address : check_addresses_) {
+      if (!http::CanListen(address.family())) continue;
       sites.push_back({name, {address, port}, [this](const http::Request& request) {
                          return OnCheck(request);
                        }});
@@ -126,8 +127,8 @@ http::Response HttpSites::OnCheck(const http::Request& request) const {
   // The Service has gone, and its port is about to be closed.
   if (check == checks->end()) return NotFound();
   const uint32_t local = check->second.CountFor(request.at.address.family());
-  http::Response response =
-      Json(health::ServiceHealth(check->second.service, local, health::ProxyHealthy(ReadState())));
+  const bool healthy = check->second.in_force && health::ProxyHealthy(ReadState());
+  http::Response response = Json(health::ServiceHealth(check->second.service, local, healthy));
   response.headers.emplace_back("X-Load-Balancing-Endpoint-Weight", absl::StrCat(local));
   return response;
 }

@@ -76,7 +76,8 @@ void Progress::Add(const k8s::ObjectChange& change) {
 }
 
 void Progress::Tried(const Attempt& attempt) {
-  if (!attempt.ready) return;
+  // Not all lists have come; a kernel that refuses is late from then on all the same.
+  if (!attempt.ready && attempt.done) return;
   const bool first = !std::exchange(ready_, true);
   if (first) concerned_ = {true, true};
   const double took = Seconds(attempt.ended.steady - attempt.began.steady);

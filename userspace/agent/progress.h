@@ -42,7 +42,8 @@ class Progress {
     bool done = false;   // the kernel holds all that was taken
     bool full = false;   // all Services were looked at
   };
-  // The kernel was brought up to date, or not. Until the first time nothing counts as late.
+  // The kernel was brought up to date, or not. Until the first time nothing counts as late: then
+  // the lists are still coming.
   void Tried(const Attempt& attempt);
 
  private:

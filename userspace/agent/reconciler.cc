@@ -220,6 +220,21 @@ absl::Status Reconciler::ApplyOneByOne(std::vector<ServicePlan> plans) {
   return first;
 }
 
+// What a load balancer sends to this node for the Service finds a frontend, as far as the kernel
+// has acknowledged it.
+bool Reconciler::ForwardsFromOutside(const ServiceName& name) const {
+  const auto found = tables_.services.find(name);
+  if (found == tables_.services.end() || left_out_.contains(name)) return false;
+  const std::vector<maps::PortState>& ports = found->second.ports;
+  return std::any_of(ports.begin(), ports.end(), [](const maps::PortState& port) {
+    return std::any_of(port.lists.begin(), port.lists.end(), [](const maps::ListState& list) {
+      return std::any_of(
+          list.frontends.begin(), list.frontends.end(),
+          [](const maps::FrontendRow& row) { return row.key.scope == WAGGLE_SCOPE_EXTERNAL; });
+    });
+  });
+}
+
 // Some of what is dirty, or all: what is planned and written together is in memory together.
 Reconciler::ServiceSet Reconciler::TakeDirty(bool all) {
   if (all || dirty_.size() <= kTogether) return std::exchange(dirty_, {});
@@ -247,9 +262,10 @@ absl::Status Reconciler::Reconcile() {
   absl::Status status;
   do {
     std::vector<ServicePlan> plans;
+    std::vector<ServiceName> checked;
     for (auto& [name, settled] :
          Settle({objects_, claims_, protection_, complete_}, TakeDirty(careful), &resolved_)) {
-      health_checks_.Update(name, objects_);
+      if (health_checks_.Concerns(name, objects_)) checked.push_back(name);
       local_gaps_.Update(settled.service);
       ServicePlan plan = PlanService(name, std::move(settled));
       if (plan.plan.empty()) continue;
@@ -258,6 +274,8 @@ absl::Status Reconciler::Reconcile() {
     }
     store_->agent()->services_resolved = resolved_;
     status = careful ? ApplyOneByOne(std::move(plans)) : ApplyTogether(std::move(plans));
+    for (const ServiceName& name : checked)
+      health_checks_.Update(name, objects_, ForwardsFromOutside(name));
     if (!status.ok() && !careful) return status;
   } while (!dirty_.empty());
   ready_ = true;

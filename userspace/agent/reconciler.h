@@ -104,6 +104,7 @@ class Reconciler {
     maps::ServiceState after;
   };
 
+  bool ForwardsFromOutside(const ServiceName& name) const;
   ServiceSet TakeDirty(bool all);
   absl::Status Reconcile();
   void AdoptServices();

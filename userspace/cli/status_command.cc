@@ -29,26 +29,29 @@ struct StatusFlags {
 // An agent without a sign of life for so long will not come back by itself.
 constexpr uint64_t kStuckNs = 60'000'000'000;
 
-// What a kubelet asks every few seconds: some system calls, whatever the number of Services.
-absl::Status Probe(const StatusFlags& flags) {
-  const absl::StatusOr<bool> locked = maps::PinsLocked(flags.pins.path);
-  if (!locked.ok()) return locked.status();
-  const auto counters = maps::ReadCounters(flags.pins.path, /*walk=*/false);
-  if (!counters.ok()) return counters.status();
-  const AgentHealth health = HealthOf(counters->agent, *locked, counters->now_boottime_ns);
-  const bool stuck = health.heartbeat_age_ns > kStuckNs;
-  if (flags.probe == "ready" ? health.ready : health.alive && !stuck) return absl::OkStatus();
+absl::Status NotSo(const AgentHealth& health) {
   return absl::DeadlineExceededError(absl::StrCat("agent ", health.state, ": ", health.meaning));
 }
 
-// Reads the pins into `view`; OK only if the agent is alive and ready.
-absl::Status CheckReady(const std::string& pin_path, maps::KernelView& view) {
-  absl::StatusOr<maps::KernelView> read = maps::ReadPins(pin_path);
-  if (!read.ok()) return read.status();
-  view = *std::move(read);
-  const AgentHealth health = HealthOf(view.agent, view.locked, view.now_boottime_ns);
-  if (health.ready) return absl::OkStatus();
-  return absl::UnavailableError(absl::StrCat("agent ", health.state, ": ", health.meaning));
+// Some system calls, whatever the number of Services: kubelets and --wait ask often.
+absl::StatusOr<AgentHealth> AskHealth(const std::string& pin_path) {
+  const absl::StatusOr<bool> locked = maps::PinsLocked(pin_path);
+  if (!locked.ok()) return locked.status();
+  const auto counters = maps::ReadCounters(pin_path, /*walk=*/false);
+  if (!counters.ok()) return counters.status();
+  return HealthOf(counters->agent, *locked, counters->now_boottime_ns);
+}
+
+absl::Status CheckReady(const std::string& pin_path) {
+  const absl::StatusOr<AgentHealth> health = AskHealth(pin_path);
+  if (!health.ok()) return health.status();
+  return health->ready ? absl::OkStatus() : NotSo(*health);
+}
+
+absl::Status CheckAlive(const std::string& pin_path) {
+  const absl::StatusOr<AgentHealth> health = AskHealth(pin_path);
+  if (!health.ok()) return health.status();
+  return health->alive && health->heartbeat_age_ns <= kStuckNs ? absl::OkStatus() : NotSo(*health);
 }
 
 // What the devices of the pins are now. What cannot be asked is left out.
@@ -66,20 +69,20 @@ void AddDeviceFacts(StatusInput& input) {
 
 int Run(const StatusFlags& flags) {
   if (!flags.probe.empty()) {
-    const absl::Status status = Probe(flags);
+    const absl::Status status =
+        flags.probe == "ready" ? CheckReady(flags.pins.path) : CheckAlive(flags.pins.path);
     return status.ok() ? kExitOk : Fail(status);
   }
   StatusInput input;
   input.pin_path = flags.pins.path;
   if (flags.wait) {
-    const absl::Status ready = WaitUntil([&] { return CheckReady(input.pin_path, input.view); },
+    const absl::Status ready = WaitUntil([&] { return CheckReady(input.pin_path); },
                                          *ParseTimeout(flags.timeout), RealClock());
     if (!ready.ok()) return Fail(ready);
-  } else {
-    absl::StatusOr<maps::KernelView> view = maps::ReadPins(input.pin_path);
-    if (!view.ok()) return Fail(view.status());
-    input.view = *std::move(view);
   }
+  absl::StatusOr<maps::KernelView> view = maps::ReadPins(input.pin_path);
+  if (!view.ok()) return Fail(view.status());
+  input.view = *std::move(view);
   absl::StatusOr<std::vector<loader::Attachment>> attachments =
       loader::ListAttachments(input.pin_path);
   if (!attachments.ok()) return Fail(attachments.status());

@@ -31,6 +31,8 @@ struct ServiceCheck {
   ServiceName service;
   ByFamily<bool> serves{};     // it has a cluster IP
   ByFamily<uint32_t> local{};  // distinct ready addresses on this node
+  // The kernel forwards what a load balancer sends here for this Service.
+  bool in_force = false;
 
   // For who asks by an address of this family: that of the Service, if it has that family.
   uint32_t CountFor(net::Family family) const {

@@ -32,7 +32,7 @@ bool Late(const State& state, const State::Family& family) {
   const Duration patience =
       state.sync_period > Duration::max() / 2 ? Duration::max() : 2 * state.sync_period;
   if (state.silent >= std::max(patience, kSilence)) return true;
-  return family.updated && family.pending && *family.pending >= patience;
+  return family.pending && *family.pending >= patience;
 }
 
 std::string Body(const State& state, bool ok, bool with_node) {

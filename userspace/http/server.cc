@@ -84,12 +84,15 @@ absl::StatusOr<os::UniqueFd> Listen(const net::Endpoint& at) {
 
 }  // namespace
 
+bool CanListen(net::Family family) {
+  return static_cast<bool>(NewSocket(family));
+}
+
 std::vector<net::Endpoint> WithBothFamilies(const net::Endpoint& at) {
   if (!IsUnspecified(at.address)) return {at};
   std::vector<net::Endpoint> both;
   for (const net::Family family : {net::Family::kIpv4, net::Family::kIpv6}) {
-    // A kernel without IPv6 has nothing to listen at there.
-    if (NewSocket(family)) both.push_back({Unspecified(family), at.port});
+    if (CanListen(family)) both.push_back({Unspecified(family), at.port});
   }
   return both;
 }

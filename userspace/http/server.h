@@ -42,6 +42,8 @@ struct Site {
   Handler handler;
 };
 
+// False on a kernel without this family.
+bool CanListen(net::Family family);
 // The unspecified address of each family that this kernel has for an unspecified one, as Go
 // listens; else `at` alone.
 std::vector<net::Endpoint> WithBothFamilies(const net::Endpoint& at);

@@ -57,8 +57,9 @@ k8s::ObjectChange SliceChange(const std::string& name, const std::vector<std::st
 class HealthChecksTest : public testing::Test {
  protected:
   void Apply(const k8s::ObjectChange& change) {
-    for (const ServiceName& name : store_.Apply(change))
-      checks_.Update(name, store_);
+    for (const ServiceName& name : store_.Apply(change)) {
+      if (checks_.Concerns(name, store_)) checks_.Update(name, store_, in_force_);
+    }
   }
   // "31000 web 1 2": port, name, endpoints of each family; '-' for one that it does not serve.
   std::vector<std::string> Lines() {
@@ -69,6 +70,7 @@ class HealthChecksTest : public testing::Test {
       std::string line = std::to_string(port) + " " + check.service.name;
       for (size_t i = 0; i < 2; ++i)
         line += check.serves[i] ? " " + std::to_string(check.local[i]) : " -";
+      if (!check.in_force) line += " not in force";
       lines.push_back(line);
     }
     return lines;
@@ -76,7 +78,19 @@ class HealthChecksTest : public testing::Test {
 
   Store store_{"n1"};
   HealthChecks checks_;
+  bool in_force_ = true;
 };
+
+TEST_F(HealthChecksTest, TellsWhatIsInForce) {
+  in_force_ = false;
+  Apply(ServiceChange("web", 31000));
+  EXPECT_THAT(Lines(), ElementsAre("31000 web 0 0 not in force"));
+  in_force_ = true;
+  Apply(ServiceChange("web", 31000));
+  EXPECT_THAT(Lines(), ElementsAre("31000 web 0 0"));
+  // Nobody else is looked at.
+  EXPECT_FALSE(checks_.Concerns({"ns", "other"}, store_));
+}
 
 TEST_F(HealthChecksTest, FollowsServicesAndEndpoints) {
   EXPECT_THAT(Lines(), ElementsAre("unchanged"));

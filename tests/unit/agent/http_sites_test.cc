@@ -156,7 +156,7 @@ TEST_F(HttpSitesTest, OpensAndClosesPortsOfHealthChecks) {
   const uint16_t port = FreePort();
   const auto ask = [port] { return Ask(port, "/any"); };
   EXPECT_EQ(ask().status, 0);
-  health::ServiceCheck check = {{"shop", "web"}, {true, true}, {2, 0}};
+  health::ServiceCheck check = {{"shop", "web"}, {true, true}, {2, 0}, true};
   sites_->SetChecks({{port, check}}, {Loopback()});
   ASSERT_TRUE(Await([&] { return ask().status == 200; }));
   EXPECT_EQ(ask().get_header_value("X-Load-Balancing-Endpoint-Weight"), "2");
@@ -168,6 +168,15 @@ TEST_F(HttpSitesTest, OpensAndClosesPortsOfHealthChecks) {
   EXPECT_EQ(ask().status, 503);
   EXPECT_THAT(ask().body, HasSubstr("\"serviceProxyHealthy\": false"));
   board_.Beat(std::chrono::steady_clock::now());
+  // What is not in the kernel shall get no traffic.
+  check.in_force = false;
+  sites_->SetChecks({{port, check}}, {Loopback()});
+  EXPECT_EQ(ask().status, 503);
+  EXPECT_THAT(ask().body, HasSubstr("\"serviceProxyHealthy\": false"));
+  EXPECT_EQ(ask().get_header_value("X-Load-Balancing-Endpoint-Weight"), "2");
+  check.in_force = true;
+  sites_->SetChecks({{port, check}}, {Loopback()});
+  EXPECT_EQ(ask().status, 200);
   // Fewer endpoints: the same socket answers otherwise.
   check.local = {0, 0};
   sites_->SetChecks({{port, check}}, {Loopback()});

@@ -106,6 +106,17 @@ TEST_F(ProgressTest, TheFirstListsAreNoLateEvents) {
   EXPECT_EQ(metrics_.slices_pending.value(), 0);
 }
 
+// An agent that was started again because nothing could be written has the same trouble.
+TEST_F(ProgressTest, WhatIsRefusedFromTheStartWaits) {
+  Took({Service("a", seconds(0))}, seconds(1));
+  progress_.Tried({.began = After(seconds(2)), .ended = After(seconds(2))});
+  EXPECT_EQ(family(kV4).failures.value(), 1u);
+  EXPECT_TRUE(health::ProxyHealthy(Read(seconds(30))));
+  EXPECT_FALSE(health::ProxyHealthy(Read(seconds(70))));
+  Tried(seconds(80), true, true);
+  EXPECT_TRUE(health::ProxyHealthy(Read(seconds(81))));
+}
+
 TEST_F(ProgressTest, MeasuresEachChangeInItsFamily) {
   BeReady();
   Took({Slice(net::Family::kIpv6, seconds(10), seconds(9)), Node(seconds(10))}, seconds(10));

@@ -9,10 +9,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <fstream>
-#include <sstream>
 #include <string>
 #include <vector>
+
+#include "tests/unit/golden.h"
 
 namespace waggle::cli {
 
@@ -67,28 +67,6 @@ inline RunResult Waggle(std::vector<std::string> arguments, const std::string& i
                         int out_fd = -1) {
   arguments.insert(arguments.begin(), WAGGLE_BINARY);
   return RunProgram(arguments, input, out_fd);
-}
-
-inline std::string TestData(const std::string& name) {
-  return std::string(WAGGLE_TESTDATA) + "/" + name;
-}
-
-inline std::string FileText(const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
-  EXPECT_TRUE(file) << path;
-  std::ostringstream text;
-  text << file.rdbuf();
-  return text.str();
-}
-
-// Compares with a file of testdata/. WAGGLE_UPDATE_GOLDEN=1 writes the file in place of
-// the comparison, to be read in the diff.
-inline void ExpectGolden(const std::string& actual, const std::string& name) {
-  if (getenv("WAGGLE_UPDATE_GOLDEN") != nullptr) {
-    std::ofstream(TestData(name), std::ios::binary) << actual;
-    return;
-  }
-  EXPECT_EQ(actual, FileText(TestData(name))) << name;
 }
 
 }  // namespace waggle::cli
