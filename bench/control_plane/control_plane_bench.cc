@@ -5,7 +5,6 @@
 
 #include <algorithm>
 #include <cstdio>
-#include <fstream>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -16,16 +15,17 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "bench/common.h"
+#include "bench/control_plane/download.h"
+#include "bench/control_plane/figures.h"
 #include "bench/control_plane/fleet.h"
 #include "bench/control_plane/probe.h"
 #include "bench/control_plane/usage.h"
-#include "bench/path/report.h"
 #include "tests/cluster/control_plane.h"
 #include "tests/cluster/objects.h"
 #include "tests/cluster/real_kube_proxy.h"
 #include "tests/lab/agent.h"
 #include "tests/lab/cluster.h"
-#include "tests/lab/sandbox.h"
 
 namespace waggle::bench {
 namespace {
@@ -34,86 +34,30 @@ using nlohmann::json;
 
 constexpr uint16_t kBackendPort = 8080;
 constexpr std::chrono::minutes kPatience{10};
+constexpr double kGzipFrom = 128 * 1024;  // bytes of a list; the apiserver compresses greater ones
+constexpr int kDownloads = 3;             // at the most, of each kind
 
-struct Options {
+struct Options : CommonOptions {
   std::vector<int> services = {10'000};
-  int endpoints = 5;
   int repeats = 5;
   int single_changes = 1000;  // one after the other, each timed
   int many_changes = 10'000;
   int switches = 50;   // of the probe
   int kube_proxy = 0;  // repeats of its start
   int kube_proxy_switches = 5;
+  int kube_proxy_most = 10'000;  // Services
   bool prefer = false;
-  std::vector<std::string> agent_flags;
-  std::string raw;
 };
 
 double Seconds(int64_t ns) {
   return static_cast<double>(ns) / 1e9;
 }
 
-// One measured thing: all its values, in its unit, and how it is shown.
-class Figures {
- public:
-  explicit Figures(std::ostream& raw) : raw_(raw) {}
-
-  void Add(int services, const std::string& who, const std::string& what, const std::string& unit,
-           double value) {
-    raw_ << json{{"services", services},
-                 {"who", who},
-                 {"what", what},
-                 {"unit", unit},
-                 {"value", value}}
-                .dump()
-         << "\n"
-         << std::flush;
-    for (Row& row : rows_) {
-      if (row.services == services && row.who == who && row.what == what) {
-        return row.values.push_back(value);
-      }
-    }
-    rows_.push_back({services, who, what, unit, {value}});
-  }
-
-  // A table in Markdown, rows in order of first mention.
-  std::string Table() const {
-    std::string text =
-        "| Services | who | what | median | quartiles | p99 | number |\n"
-        "|---:|---|---|---:|---|---:|---:|\n";
-    for (const Row& row : rows_) {
-      const Spread spread = SpreadOf(row.values);
-      absl::StrAppend(&text, "| ", row.services, " | ", row.who, " | ", row.what, " | ",
-                      Number(spread.median), " ", row.unit, " | ", Number(spread.lower), "-",
-                      Number(spread.upper), " | ",
-                      row.values.size() < 100 ? "" : Number(Quantile(row.values, 0.99)), " | ",
-                      row.values.size(), " |\n");
-    }
-    return text;
-  }
-
- private:
-  struct Row {
-    int services;
-    std::string who;
-    std::string what;
-    std::string unit;
-    std::vector<double> values;
-  };
-  static std::string Number(double value) {
-    char text[64];
-    std::snprintf(text, sizeof(text), value < 10 && value > -10 ? "%.2f" : "%.0f", value);
-    return text;
-  }
-
-  std::ostream& raw_;
-  std::vector<Row> rows_;
-};
-
 class Bench {
  public:
   Bench(const Options& options, std::ostream& raw)
       : options_(options),
+        raw_(raw),
         figures_(raw),
         nodes_(lab::Cni::kRouted),
         client_(nodes_.node1.AddPod("client")),
@@ -128,6 +72,7 @@ class Bench {
   }
 
   int Run() {
+    WriteHeader();
     control_.Join(nodes_.lab);
     nodes_.lab.Settle();
     for (const lab::Node* node : {&nodes_.node1, &nodes_.node2})
@@ -140,12 +85,15 @@ class Bench {
     kubeconfig_ = control_.WriteKubeconfig(cluster::kKubeProxy);
     std::vector<int> sizes = options_.services;
     std::sort(sizes.begin(), sizes.end());
+    sizes.erase(std::unique(sizes.begin(), sizes.end()), sizes.end());
     for (const int size : sizes) {
       Say(absl::StrCat("creating Services up to ", size));
+      CleanUp();
       fleet_.GrowTo(size);
+      Downloads();
       Starts();
       Changes();
-      if (options_.kube_proxy > 0) KubeProxy();
+      if (options_.kube_proxy > 0 && size <= options_.kube_proxy_most) KubeProxy();
       std::printf("%s\n", figures_.Table().c_str());
       std::fflush(stdout);
     }
@@ -153,6 +101,13 @@ class Bench {
   }
 
  private:
+  void WriteHeader() {
+    json header = RunHeader();
+    header.update(json{{"endpoints", options_.endpoints},
+                       {"prefer", options_.prefer},
+                       {"agentFlags", options_.agent_flags}});
+    raw_ << header.dump() << std::endl;
+  }
   static void Say(const std::string& text) { std::fprintf(stderr, "%s\n", text.c_str()); }
   void Add(const std::string& who, const std::string& what, const std::string& unit, double value) {
     figures_.Add(fleet_.size(), who, what, unit, value);
@@ -187,32 +142,40 @@ class Bench {
     }
   }
 
-  // What it takes to download both lists, as the agent asks for them but for streaming.
   void Curl() {
-    const cluster::ApiAccess access = control_.access(cluster::kKubeProxy);
-    const std::string labels =
-        "labelSelector=%21service.kubernetes.io/headless,"
-        "%21service.kubernetes.io/service-proxy-name";
-    const lab::RunResult got = nodes_.node1.Run(
-        {"curl", "-sS", "--fail", "--noproxy", "*", "--cacert", access.ca, "-H",
-         "Authorization: Bearer " + access.token, "-A",
-         "bench",  // for "curl" the apiserver would indent its answers
-         "-w", "%{time_total} %{size_download}\\n", "-o", "/dev/null", "-o", "/dev/null",
-         absl::StrCat(access.Url(), "/api/v1/services?resourceVersion=0&", labels,
-                      "&fieldSelector=spec.clusterIP%21%3DNone"),
-         absl::StrCat(access.Url(), "/apis/discovery.k8s.io/v1/endpointslices?resourceVersion=0&",
-                      labels)});
-    if (!got.ok()) lab::Fail("curl: " + got.ToString());
-    double seconds = 0;
-    double bytes = 0;
-    for (const absl::string_view line : absl::StrSplit(got.out, '\n', absl::SkipEmpty())) {
-      const std::vector<std::string> parts = absl::StrSplit(line, ' ');
-      double value = 0;
-      if (absl::SimpleAtod(parts.at(0), &value)) seconds += value;
-      if (absl::SimpleAtod(parts.at(1), &value)) bytes += value;
+    const Download got = DownloadLists(nodes_.node1, control_.access(cluster::kKubeProxy), false);
+    Add("curl", "both lists", "s", got.seconds);
+    Add("curl", "size of both lists", "MB", got.bytes / 1e6);
+  }
+
+  // What gzip would save the agent, which asks without: by the speed of the link between.
+  void Downloads() {
+    Say("downloads");
+    const auto preference = Prefer();
+    for (const char* rate : {"", "1gbit", "100mbit"}) {
+      std::optional<SlowLink> link;
+      if (*rate != '\0') link.emplace("control", rate);
+      for (int i = 0; i < std::min(options_.repeats, kDownloads); ++i) {
+        double plain_bytes = 0;
+        for (const bool compressed : {false, true}) {
+          const std::string what =
+              absl::StrCat(compressed ? ", gzip" : ", plain", *rate == '\0' ? "" : ", ", rate);
+          const int64_t before = CpuNs(control_.apiserver().pid());
+          const Download got =
+              DownloadLists(nodes_.node1, control_.access(cluster::kKubeProxy), compressed);
+          if (!compressed) plain_bytes = got.bytes;
+          if (compressed && plain_bytes > 2 * kGzipFrom && got.bytes >= plain_bytes) {
+            lab::Fail("the apiserver does not compress");
+          }
+          Add("curl", "both lists" + what, "s", got.seconds);
+          if (*rate != '\0') continue;
+          Add("curl", "bytes" + what, "MB", got.bytes / 1e6);
+          Add("curl", "CPU time of curl" + what, "s", got.cpu_seconds);
+          Add("curl", "CPU time of the apiserver" + what, "s",
+              Seconds(CpuNs(control_.apiserver().pid()) - before));
+        }
+      }
     }
-    Add("curl", "both lists", "s", seconds);
-    Add("curl", "size of both lists", "MB", bytes / 1e6);
   }
 
   void CleanUp() {
@@ -238,11 +201,14 @@ class Bench {
   // Starts the agent and adds how long it took until everything was programmed.
   waggle_agent StartAgent(const std::string& what, const lab::Argv& flags) {
     const int64_t from = BoottimeNs();
+    const int64_t apiserver = CpuNs(control_.apiserver().pid());
     MakeAgent(flags);
     agent_->AwaitReady();
     const waggle_agent agent = lab::ReadAgent(nodes_.node1.pin_path());
     Add("waggle", what, "s", Seconds(static_cast<int64_t>(agent.ready_ns) - from));
     Add("waggle", what + ", CPU time", "s", Seconds(CpuNs(agent_->pid())));
+    Add("waggle", what + ", CPU time of the apiserver", "s",
+        Seconds(CpuNs(control_.apiserver().pid()) - apiserver));
     // The apiserver's own Service, the probe, and all others.
     const std::string said = absl::StrCat("ready: ", fleet_.size() + 2, " Services in force");
     if (!absl::StrContains(agent_->Log(), said)) {
@@ -351,6 +317,7 @@ class Bench {
   }
 
   const Options& options_;
+  std::ostream& raw_;
   Figures figures_;
   lab::Nodes nodes_;
   lab::Pod& client_;
@@ -376,34 +343,23 @@ int Main(int argc, char** argv) {
       ->delimiter(',')
       ->capture_default_str()
       ->check(CLI::Range(1, 60000));
-  app.add_option("--endpoints", options.endpoints, "of each Service")
-      ->capture_default_str()
-      ->check(CLI::Range(1, 100));
-  app.add_option("--repeats", options.repeats, "of each start")
-      ->capture_default_str()
-      ->check(CLI::Range(1, 1000));
-  app.add_option("--single-changes", options.single_changes, "one after the other, each timed")
-      ->capture_default_str()
-      ->check(CLI::Range(1, 1000000));
-  app.add_option("--many-changes", options.many_changes, "as fast as they can be written")
-      ->capture_default_str()
-      ->check(CLI::Range(0, 1000000));
-  app.add_option("--switches", options.switches, "of one Service between two backends")
-      ->capture_default_str()
-      ->check(CLI::Range(1, 10000));
-  app.add_option("--kube-proxy", options.kube_proxy,
-                 "starts of the real kube-proxy (nftables); at 10,000 Services one takes a minute")
-      ->capture_default_str()
-      ->check(CLI::Range(0, 100));
-  app.add_option("--kube-proxy-switches", options.kube_proxy_switches, "the same for it")
-      ->capture_default_str()
-      ->check(CLI::Range(1, 10000));
+  AddNumber(app, "--repeats", options.repeats, "of each start", 1, 1000);
+  AddNumber(app, "--single-changes", options.single_changes, "one after the other, each timed", 1,
+            1'000'000);
+  AddNumber(app, "--many-changes", options.many_changes, "as fast as they can be written", 0,
+            1'000'000);
+  AddNumber(app, "--switches", options.switches, "of one Service between two backends", 1, 10'000);
+  AddNumber(app, "--kube-proxy", options.kube_proxy,
+            "starts of the real kube-proxy (nftables); at 10,000 Services one takes a minute", 0,
+            100);
+  AddNumber(app, "--kube-proxy-switches", options.kube_proxy_switches, "the same for it", 1,
+            10'000);
+  AddNumber(app, "--kube-proxy-most", options.kube_proxy_most,
+            "Services that it is measured with; more are Waggle's alone", 1, 60'000);
   app.add_flag("--prefer", options.prefer,
                "agent, curl and apiserver have real-time priority while they are measured (not "
                "kube-proxy, which takes minutes)");
-  app.add_option("--agent-flag", options.agent_flags,
-                 "a flag for every agent, as --agent-flag=--max-backends=524288; repeat for more");
-  app.add_option("--raw", options.raw, "a file for all measurements, as lines of JSON");
+  AddCommonOptions(app, options);
   CLI::App* serve = app.add_subcommand("serve")->group("");
   serve->add_option("letter", letter)->required();
   serve->add_option("port", port)->required();
@@ -412,15 +368,7 @@ int Main(int argc, char** argv) {
   CLI11_PARSE(app, argc, argv);
   if (serve->parsed()) return RunProbeServer(letter.at(0), port);
   if (probe->parsed()) return RunProbe(target);
-  std::ofstream raw;
-  if (!options.raw.empty()) {
-    raw.open(options.raw);
-    if (!raw) {
-      std::fprintf(stderr, "control_plane_bench: cannot write %s\n", options.raw.c_str());
-      return 2;
-    }
-  }
-  return lab::RunInSandbox([&] { return Bench(options, raw).Run(); });
+  return RunInLab(options, [&](std::ostream& raw) { return Bench(options, raw).Run(); });
 }
 
 }  // namespace

@@ -4,13 +4,11 @@
 //
 // Exit status: 0 only if every measurement gave operations and no error, and each way
 // was the one that its name says.
-#include <sys/utsname.h>
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cstdio>
-#include <ctime>
 #include <fstream>
 #include <iostream>
 #include <nlohmann/json.hpp>
@@ -18,11 +16,11 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "bench/common.h"
 #include "bench/path/peer.h"
 #include "bench/path/program_time.h"
 #include "bench/path/report.h"
 #include "bench/path/world.h"
-#include "tests/lab/sandbox.h"
 
 namespace waggle::bench {
 namespace {
@@ -31,7 +29,7 @@ using net::Family;
 
 constexpr int64_t kMillisecond = 1'000'000;
 
-struct Options {
+struct Options : CommonOptions {
   int rounds = 40;
   int slice_ms = 100;
   int warmup_ms = 10;
@@ -40,13 +38,10 @@ struct Options {
   std::vector<std::string> cpus = {"apart", "together"};
   std::vector<std::string> variants;
   int services = 1;
-  int endpoints = 5;
   bool legacy_iptables = false;
-  std::vector<std::string> agent_flags;
   bool short_form = false;
   bool profile = false;
   uint64_t seed = 1;
-  std::string raw;
 };
 
 class Bench {
@@ -114,24 +109,20 @@ class Bench {
   void WriteRaw(const nlohmann::json& json) { raw_ << json.dump() << std::endl; }
 
   void WriteHeader() {
-    utsname system{};
-    uname(&system);
     std::vector<std::string> names;
     for (const Variant& variant : world_options_.variants)
       names.emplace_back(variant.name);
-    WriteRaw({{"type", "run"},
-              {"unixTime", std::time(nullptr)},
-              {"kernel", system.release},
-              {"cpus", cpus_},
-              {"rounds", options_.rounds},
-              {"sliceMs", options_.slice_ms},
-              {"warmupMs", options_.warmup_ms},
-              {"services", options_.services},
-              {"endpoints", options_.endpoints},
-              {"iptables", options_.legacy_iptables ? "legacy" : "nft"},
-              {"bpfStatsEnabled", RunTimesAreCounted()},
-              {"seed", options_.seed},
-              {"variants", names}});
+    nlohmann::json header = RunHeader();
+    header.update({{"rounds", options_.rounds},
+                   {"sliceMs", options_.slice_ms},
+                   {"warmupMs", options_.warmup_ms},
+                   {"services", options_.services},
+                   {"endpoints", options_.endpoints},
+                   {"iptables", options_.legacy_iptables ? "legacy" : "nft"},
+                   {"bpfStatsEnabled", RunTimesAreCounted()},
+                   {"seed", options_.seed},
+                   {"variants", names}});
+    WriteRaw(header);
   }
 
   void Expect(const Variant& variant, const Kind& kind, const Outcome& outcome) {
@@ -310,15 +301,9 @@ int Main(int argc, char** argv) {
   std::string server_kind;
   uint16_t port = 0;
   CLI::App app("Measures ways from a pod to a Service on one node. Needs root.");
-  app.add_option("--rounds", options.rounds, "rounds, each with every way once")
-      ->capture_default_str()
-      ->check(CLI::Range(1, 100000));
-  app.add_option("--slice-ms", options.slice_ms, "how long one measurement takes")
-      ->capture_default_str()
-      ->check(CLI::Range(1, 60000));
-  app.add_option("--warmup-ms", options.warmup_ms, "before it, uncounted")
-      ->capture_default_str()
-      ->check(CLI::Range(0, 60000));
+  AddNumber(app, "--rounds", options.rounds, "rounds, each with every way once", 1, 100'000);
+  AddNumber(app, "--slice-ms", options.slice_ms, "how long one measurement takes", 1, 60'000);
+  AddNumber(app, "--warmup-ms", options.warmup_ms, "before it, uncounted", 0, 60'000);
   app.add_option("--ops", options.ops, "operations: tcp-connect, tcp-open, udp-new, udp-open, all")
       ->delimiter(',')
       ->capture_default_str()
@@ -333,25 +318,19 @@ int Main(int argc, char** argv) {
   app.add_option("--variants", options.variants, "of " + KnownVariants() + "; all by default")
       ->delimiter(',')
       ->check(CLI::IsMember(names));
-  app.add_option("--services", options.services, "Services in rules and maps; the last is asked")
-      ->capture_default_str()
-      ->check(CLI::Range(1, 60000));
-  app.add_option("--endpoints", options.endpoints, "of each Service")
-      ->capture_default_str()
-      ->check(CLI::Range(1, 100));
+  AddNumber(app, "--services", options.services, "Services in rules and maps; the last is asked", 1,
+            60'000);
   app.add_option("--cpus", options.cpus, "client and server on two CPUs or one: apart, together")
       ->delimiter(',')
       ->capture_default_str()
       ->check(CLI::IsMember({"apart", "together"}));
   app.add_flag("--legacy-iptables", options.legacy_iptables,
                "iptables-legacy in place of iptables-nft");
-  app.add_option("--agent-flag", options.agent_flags,
-                 "a flag for every agent, as --agent-flag=--max-half-open=8192; repeat for more");
   CLI::Option* short_form =
       app.add_flag("--short", options.short_form, "a few seconds, for a first look");
   app.add_flag("--profile", options.profile, "then show how long each BPF program takes");
   app.add_option("--seed", options.seed, "of the order")->capture_default_str();
-  app.add_option("--raw", options.raw, "a file for all measurements, as lines of JSON");
+  AddCommonOptions(app, options);
   CLI::App* client = app.add_subcommand("client")->group("");
   CLI::App* server = app.add_subcommand("server")->group("");
   server->add_option("kind", server_kind)->required();
@@ -369,15 +348,7 @@ int Main(int argc, char** argv) {
   }
   // The reference is always one of them.
   if (!options.variants.empty()) options.variants.emplace_back(kReference);
-  std::ofstream raw;
-  if (!options.raw.empty()) {
-    raw.open(options.raw);
-    if (!raw) {
-      std::fprintf(stderr, "path_bench: cannot write %s\n", options.raw.c_str());
-      return 2;
-    }
-  }
-  return lab::RunInSandbox([&] { return Bench(options, raw).Run(); });
+  return RunInLab(options, [&](std::ostream& raw) { return Bench(options, raw).Run(); });
 }
 
 }  // namespace

@@ -27,6 +27,7 @@ constexpr Kind kKinds[] = {
     {"ConfigMap", "/api/v1", "configmaps", true},
     {"Event", "/api/v1", "events", true},
     {"EndpointSlice", "/apis/discovery.k8s.io/v1", "endpointslices", true},
+    {"IPAddress", "/apis/networking.k8s.io/v1", "ipaddresses", false},
     {"ServiceCIDR", "/apis/networking.k8s.io/v1", "servicecidrs", false},
     {"ClusterRole", "/apis/rbac.authorization.k8s.io/v1", "clusterroles", false},
     {"ClusterRoleBinding", "/apis/rbac.authorization.k8s.io/v1", "clusterrolebindings", false},

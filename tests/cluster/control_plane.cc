@@ -1,6 +1,5 @@
 #include "tests/cluster/control_plane.h"
 
-#include <httplib.h>
 #include <signal.h>
 #include <unistd.h>
 
@@ -10,6 +9,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "tests/cluster/etcd.h"
 #include "tests/lab/sandbox.h"
 
 namespace waggle::cluster {
@@ -17,7 +17,6 @@ namespace {
 
 constexpr char kAddress4[] = "192.168.50.5";
 constexpr char kAddress6[] = "fd00:50::5";
-constexpr int kEtcdPort = 2379;
 constexpr uint16_t kApiserverPort = 6443;  // the others' are the next
 constexpr uint16_t kControllerManagerPort = 10257;
 // Ready in 4 s on an idle machine; others may be building on this one.
@@ -110,22 +109,6 @@ std::string Kubeconfig(const std::string& server, const std::string& ca, const s
       "\n    certificate-authority: ", ca, "\nusers:\n- name: test\n  user:\n    token: ", token,
       "\ncontexts:\n- name: test\n  context: {cluster: test, user: test}\n",
       "current-context: test\n");
-}
-
-bool EtcdReady() {
-  httplib::Client client("127.0.0.1", kEtcdPort);
-  httplib::Result result = client.Get("/health");
-  return result && result->status == 200 && result->body.find("true") != std::string::npos;
-}
-
-Json AskEtcd(const std::string& path, const Json& body) {
-  httplib::Client client("127.0.0.1", kEtcdPort);
-  httplib::Result result = client.Post(path, body.dump(), "application/json");
-  if (!result || result->status != 200) {
-    lab::Fail(absl::StrCat("etcd refuses ", path, ": ",
-                           result ? result->body : httplib::to_string(result.error())));
-  }
-  return Json::parse(result->body);
 }
 
 bool IsSystemNamespace(const std::string& name) {
