@@ -6,6 +6,7 @@
 #include <fstream>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <sstream>
 #include <string>
 #include <thread>
@@ -18,6 +19,7 @@
 #include "absl/time/time.h"
 #include "tests/cluster/http.h"
 #include "tests/cluster/kube_cluster.h"
+#include "tests/lab/losses.h"
 
 namespace waggle::cluster {
 namespace {
@@ -62,9 +64,16 @@ class ApiAgentTest : public testing::Test {
   }
   // A client that asks a Service by TCP, 100 times a second, until told to stop.
   lab::Load Ask(const lab::Addresses& ips) {
+    losses_.emplace(std::vector<const lab::Place*>{&cluster_.client, &cluster_.b1, &cluster_.b2});
     return lab::Load(cluster_.client,
                      {"rate", "--mode", "tcp", "--to", lab::At(ips.v4, 80), "--to",
                       lab::At(ips.v6, 80), "--per-second", "100", "--timeout-ms", kPatient});
+  }
+  // All was answered, and no packet lost on the way.
+  void ExpectAllWell(lab::Load& load) {
+    const lab::Tally tally = load.Stop();
+    EXPECT_TRUE(tally.AllOk()) << tally;
+    EXPECT_EQ(losses_->Losses(), "");
   }
   Api& api() { return cluster_.api(); }
   void AwaitLog(const std::string& part) {
@@ -94,6 +103,7 @@ class ApiAgentTest : public testing::Test {
   std::string Metrics() { return AskHttp(cluster_.node1, "127.0.0.1", 10249, "/metrics").body; }
 
   KubeCluster cluster_;
+  std::optional<lab::LossWatch> losses_;
 };
 
 TEST_F(ApiAgentTest, ServesAServiceFromAPod) {
@@ -178,8 +188,7 @@ TEST_F(ApiAgentTest, ANamespaceGoesWithItsServices) {
   cluster_.AwaitFollowed();
   EXPECT_THAT(lab::ServiceList(cluster_.node1).out, Not(HasSubstr("tenant")));
   ExpectAnswers(ips, {"b1", "b2"});
-  lab::Tally tally = load.Stop();
-  EXPECT_TRUE(tally.AllOk()) << tally;
+  ExpectAllWell(load);
 }
 
 TEST_F(ApiAgentTest, AThousandServicesComeAndGoAtOnce) {
@@ -224,8 +233,7 @@ TEST_F(ApiAgentTest, AThousandServicesComeAndGoAtOnce) {
   each([](Api& own, const std::string& name) { own.Remove("Service", "default", name); });
   cluster_.AwaitFollowed();
   EXPECT_EQ(lab::ServiceList(cluster_.node1).out, before);
-  lab::Tally tally = load.Stop();
-  EXPECT_TRUE(tally.AllOk()) << tally;
+  ExpectAllWell(load);
 }
 
 TEST_F(ApiAgentTest, KnowsOneFamilyFromTheOther) {
@@ -326,8 +334,7 @@ TEST_F(ApiAgentTest, ServesOnWhileTheApiserverIsAway) {
     ExpectAnswers(ips, {"b2"});
     MakeB1(true);
   }
-  lab::Tally tally = load.Stop();
-  EXPECT_TRUE(tally.AllOk()) << tally;
+  ExpectAllWell(load);
 }
 
 // Its apiserver is away, the cluster goes on by another one, and when it is back the past
@@ -351,8 +358,7 @@ TEST_F(ApiAgentTest, CatchesUpAfterCompaction) {
   cluster_.AwaitEndpoints("web", {&cluster_.b1});
   cluster_.AwaitFollowed();
   ExpectAnswers(ips, {"b1"});
-  lab::Tally tally = load.Stop();
-  EXPECT_TRUE(tally.AllOk()) << tally;
+  ExpectAllWell(load);
 }
 
 TEST_F(ApiAgentTest, ARestartWritesNothingWhenNothingChanged) {
@@ -535,6 +541,9 @@ TEST_F(ApiAgentTest, FiveHundredChangesWhileClientsConnect) {
   cluster_.StartAgent();
   cluster_.AwaitFollowed();
 
+  std::vector<const lab::Place*> talkers = all;
+  talkers.push_back(&cluster_.client);
+  lab::LossWatch losses(talkers);
   std::vector<lab::Load> loads;
   for (const char* mode : {"tcp", "udp-new", "udp-connected"}) {
     loads.emplace_back(cluster_.client, lab::Argv{"rate", "--mode", mode, "--to",
@@ -568,6 +577,7 @@ TEST_F(ApiAgentTest, FiveHundredChangesWhileClientsConnect) {
     EXPECT_TRUE(tally.AllOk()) << tally;
     EXPECT_THAT(tally.names, Contains(Key("b3"))) << tally;
   }
+  EXPECT_EQ(losses.Losses(), "");
 }
 
 }  // namespace

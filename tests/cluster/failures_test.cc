@@ -12,6 +12,7 @@
 #include "tests/cluster/kube_cluster.h"
 #include "tests/cluster/real_kube_proxy.h"
 #include "tests/lab/conditions.h"
+#include "tests/lab/losses.h"
 
 namespace waggle::cluster {
 namespace {
@@ -139,15 +140,17 @@ class FailuresTest : public testing::TestWithParam<const char*> {
     });
     judging_failures_ = false;
   }
-  // All are answered, by these.
+  // All are answered, by these, and no packet was lost.
   void ExpectServed(const Place& from, const Addresses& to, uint16_t port,
                     const std::vector<std::string>& names) {
+    lab::LossWatch losses({&from});
     Ask(from, to, port, 30, [&](const Traffic&, const Tally& tally) {
       EXPECT_TRUE(tally.AllOk()) << tally;
       EXPECT_EQ(tally.names.size(), names.size()) << tally;
       for (const std::string& name : names)
         EXPECT_THAT(tally.names, Contains(Key(name))) << tally;
     });
+    EXPECT_EQ(losses.Losses(), "") << from.name();
   }
 
   ControlPlane& control_ = ControlPlane::Shared();
@@ -408,6 +411,7 @@ TEST_P(FailuresTest, F9AndF11Dns) {
     in_force();
     for (lab::Load& load : loads)
       load.Mark();
+    lab::LossWatch losses({&client});
     for (size_t i : {old, old + 1})
       servers[i].dns.reset();
     for (size_t i = 0; i < modes.size(); ++i) {
@@ -422,6 +426,9 @@ TEST_P(FailuresTest, F9AndF11Dns) {
         }
         return (asked += after.attempts) >= 50;
       }));
+    }
+    if (!may_lose) {
+      EXPECT_EQ(losses.Losses(), "");
     }
   };
 

@@ -11,6 +11,7 @@
 #include "tests/lab/conditions.h"
 #include "tests/lab/kube_proxy.h"
 #include "tests/lab/lab.h"
+#include "tests/lab/losses.h"
 #include "tests/lab/manifest.h"
 #include "tests/lab/sandbox.h"
 
@@ -254,6 +255,56 @@ TEST_P(LabTest, ConditionsBite) {
   for (net::Family family : kBothFamilies)
     EXPECT_EQ(ask(c, family).failures.count("connect: timeout"), 1u);
   EXPECT_GT(Count(node2, "invalid"), 0u);
+}
+
+// A patient client tells nothing of it.
+TEST(PeerTest, LossesAreSeenOnWhicheverSideSendsAgain) {
+  Lab lab;
+  Node& node = lab.AddNode(Cni::kRouted);
+  lab.Connect();
+  Pod& pod = node.AddPod("a");
+  lab.Settle();
+  Server server = ServeAll(pod);
+  LossWatch watch({&node, &pod});
+  // The first one of these that comes in.
+  const auto drop = [](const Place& at, const char* which) {
+    at.Nft(absl::StrCat("table inet loss {\n  chain in {\n    type filter hook input priority 0;\n",
+                        "    tcp flags ", which, " numgen inc mod 1000 0 drop\n  }\n}\n"));
+  };
+  struct Case {
+    const Place& at;
+    const char* which;
+    const char* losses;
+  };
+  const Case cases[] = {
+      {pod, "syn", "node1 sent 1 TCP segments again, 1 of them SYNs"},
+      {node, "& psh == psh", "a sent 1 TCP segments again, 0 of them SYNs"},
+  };
+  const auto ask = [&](net::Family family) {
+    Load load(node, {"rate", "--mode", "tcp", "--to", At(pod.addresses().Of(family), 8080),
+                     "--count", "1", "--timeout-ms", "10000"});
+    return load.Finish();
+  };
+  for (net::Family family : kBothFamilies) {
+    EXPECT_TRUE(ask(family).AllOk());
+    EXPECT_EQ(watch.Losses(), "");
+    for (const Case& row : cases) {
+      drop(row.at, row.which);
+      EXPECT_TRUE(ask(family).AllOk());
+      row.at.Nft("delete table inet loss\n");
+      EXPECT_EQ(watch.Losses(), row.losses);
+    }
+  }
+
+  // What was sent twice for nothing is no loss: here the acknowledgement did not come.
+  Client client(node);
+  client.Must({"socket tcp4", "connect " + At(pod.addresses().v4, 8080)});
+  drop(pod, "& (psh | ack) == ack");
+  const uint64_t before = CountTcp(pod).sent_again;
+  client.Must({"ask x"});
+  EXPECT_TRUE(WaitFor([&] { return CountTcp(pod).had_already > 0; }));
+  EXPECT_GT(CountTcp(pod).sent_again, before);
+  EXPECT_EQ(watch.Losses(), "");
 }
 
 TEST(PeerTest, ClashToldByWhoeverAnswersIsSeen) {
