@@ -446,6 +446,8 @@ std::string StrangerById(uint32_t id, const PolicyScope& scope) {
   }
   const std::string number = absl::StrCat("program ", id);
   const os::UniqueFd program(bpf_prog_get_fd_by_id(id));
+  // It may be of a Waggle with other pins, but also a policy: better the host's stack for nothing.
+  if (!program && errno == EPERM) return absl::StrCat(number, " of unknown name");
   if (!program) return errno == ENOENT ? std::string() : number;
   bpf_prog_info info{};
   uint32_t length = sizeof(info);

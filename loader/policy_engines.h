@@ -39,8 +39,9 @@ struct PolicyEngine {
 struct PolicyScope {
   std::vector<int> pods;     // ifindexes of the host's sides of pods' veths
   std::vector<int> uplinks;  // of uplinks and tunnels
-  // Ids of our programs. Those whose name begins with "waggle_" are known as ours where the
-  // process may ask for names (CAP_SYS_ADMIN).
+  // Ids of our programs, all that are in force. Others whose name begins with "waggle_" (of other
+  // pins, left by somebody) count as ours, too, where the name is known: of filters always, of
+  // programs at tcx only to CAP_SYS_ADMIN. To the DaemonSet's pod they are strangers.
   std::vector<uint32_t> own_programs;
 };
 

@@ -29,6 +29,7 @@ namespace {
 using loader::PolicyEngine;
 using loader::PolicyEngineFinder;
 using loader::PolicyScope;
+using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::IsEmpty;
 using testing::Property;
@@ -45,6 +46,19 @@ void Within(const Place& place, const std::function<void()>& body) {
     if (setns(netns.get(), CLONE_NEWNET) != 0) Fail("setns " + place.name());
     body();
   }).join();
+}
+
+// Of this thread's rights those of these that it has.
+void KeepOnly(const std::vector<int>& capabilities) {
+  __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
+  __user_cap_data_struct had[2]{}, rights[2]{};
+  if (syscall(SYS_capget, &header, had) != 0) Fail("capget");
+  for (const int capability : capabilities) {
+    const uint32_t bit = had[capability / 32].permitted & 1U << capability % 32;
+    rights[capability / 32].effective |= bit;
+    rights[capability / 32].permitted |= bit;
+  }
+  if (syscall(SYS_capset, &header, rights) != 0) Fail("capset");
 }
 
 // A program that lets all pass.
@@ -88,7 +102,10 @@ class PolicyTest : public testing::Test {
   absl::StatusOr<std::vector<PolicyEngine>> Find(PolicyEngineFinder& finder) const {
     const PolicyScope scope = Scope();
     absl::StatusOr<std::vector<PolicyEngine>> found;
-    Within(node_, [&] { found = finder.Find(scope); });
+    Within(node_, [&] {
+      if (!keep_only_.empty()) KeepOnly(keep_only_);
+      found = finder.Find(scope);
+    });
     return found;
   }
   absl::StatusOr<std::vector<PolicyEngine>> Find() { return Find(finder_); }
@@ -146,6 +163,7 @@ class PolicyTest : public testing::Test {
   std::vector<Fd> programs_;
   std::vector<Fd> links_;
   std::vector<uint32_t> own_programs_;
+  std::vector<int> keep_only_;  // who looks has these capabilities; empty: all
 };
 
 TEST_F(PolicyTest, NothingOnABareNode) {
@@ -194,6 +212,30 @@ TEST_F(PolicyTest, OurOwnProgramsAreNoStrangers) {
   EXPECT_THAT(Found(), SizeIs(1));
   own_programs_.push_back(IdOf(programs_.back()));
   EXPECT_THAT(Found(), IsEmpty());
+}
+
+// As the agent of deploy/waggle.yaml has it: the kernel tells it names of filters only.
+TEST_F(PolicyTest, WithTheRightsOfTheDaemonSetOursAreKnownByTheirIds) {
+  AttachTcx("waggle_pod_in", pod_.host_device(), kTcxIngress);
+  own_programs_.push_back(IdOf(programs_.back()));
+  AttachTcx("waggle_net_in", "eth0", kTcxIngress);
+  own_programs_.push_back(IdOf(programs_.back()));
+  AttachClsact("waggle_pod_in", other_.host_device(), BPF_TC_INGRESS);
+  AttachClsact("waggle_pod_out", other_.host_device(), BPF_TC_EGRESS);
+  keep_only_ = {CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON, CAP_SYS_RESOURCE};
+  EXPECT_THAT(Found(), IsEmpty());
+
+  // Left by a Waggle with other pins: it could as well be somebody's policy.
+  AttachTcx("waggle_pod_out", pod_.host_device(), kTcxEgress);
+  const std::vector<std::string> found = Found();
+  EXPECT_EQ(found, std::vector<std::string>{absl::StrCat(
+                       "program ", IdOf(programs_.back()), " of unknown name at tcx egress of ",
+                       pod_.host_device(), ": programs of others must see the packets")});
+  EXPECT_EQ(loader::ChooseForwarding(WAGGLE_FORWARDING_AUTO, Find()).forwarding,
+            WAGGLE_FORWARDING_STACK);
+  links_.pop_back();
+  AttachClsact("cil_from_contai", other_.host_device(), BPF_TC_INGRESS);
+  EXPECT_THAT(Found(), ElementsAre(HasSubstr("filter bpf cil_from_contai:[")));
 }
 
 // What leaves by an uplink meets the programs there.
@@ -446,9 +488,7 @@ TEST_F(PolicyTest, TensOfThousandsOfChainsCostNothing) {
 TEST_F(PolicyTest, WithoutRightsItIsNotKnown) {
   absl::StatusOr<std::vector<PolicyEngine>> found;
   Within(node_, [&] {
-    __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
-    __user_cap_data_struct none[2]{};
-    if (syscall(SYS_capset, &header, none) != 0) Fail("capset");  // of this thread only
+    KeepOnly({});
     found = finder_.Find({});
   });
   EXPECT_FALSE(found.ok());
