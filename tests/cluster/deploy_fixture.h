@@ -7,10 +7,12 @@
 #include <filesystem>
 #include <fstream>
 #include <iterator>
+#include <memory>
 #include <string>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
+#include "tests/cluster/daemon_set.h"
 #include "tests/cluster/kube_cluster.h"
 
 namespace waggle::cluster {
@@ -72,6 +74,18 @@ class DeployFixture : public testing::Test {
         absl::StrReplaceAll(config, {{"https://APISERVER:6443", cluster_.control.access().Url()}});
     EXPECT_NE(config, changed);
     return changed;
+  }
+  // As the kubelet of node1 would make it; `containerd` is of this lab and outlives it. One value
+  // is not the manifest's: the cgroup that is served, as the root, which an agent finds by itself,
+  // holds this machine's own processes.
+  std::unique_ptr<DaemonSetPod> PodOnNode1(const Containerd& containerd) {
+    const std::string folder = cluster_.lab.scratch() + "/pod";
+    std::filesystem::create_directories(folder + "/config");
+    Write(folder + "/config/config.conf", Config() + "cgroupPath: /run/waggle/cgroup\n");
+    WriteAccount(folder + "/account");
+    return std::make_unique<DaemonSetPod>(containerd, cluster_.node1,
+                                          api().Read("DaemonSet", "kube-system", "waggle"),
+                                          folder + "/config", folder + "/account");
   }
   Api& api() { return cluster_.api(); }
 

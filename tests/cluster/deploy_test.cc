@@ -39,6 +39,11 @@ TEST_F(DeployTest, TheDaemonSetIsNotPrivilegedAndRunsEverywhere) {
   EXPECT_EQ(container["securityContext"]["readOnlyRootFilesystem"], true);
   EXPECT_EQ(container["securityContext"]["capabilities"], Json::parse(R"({"drop": ["ALL"],
                             "add": ["BPF", "NET_ADMIN", "PERFMON", "SYS_RESOURCE"]})"));
+  // Restarts for an apiserver that is away come later and later, up to five minutes after it is
+  // back.
+  EXPECT_GE(container["startupProbe"]["periodSeconds"].get<int>() *
+                container["startupProbe"]["failureThreshold"].get<int>(),
+            3600);
   std::set<std::string> host_paths;
   for (const Json& volume : spec["volumes"]) {
     if (volume.contains("hostPath")) host_paths.insert(volume["hostPath"]["path"]);

@@ -1,15 +1,20 @@
 // The real kube-proxy and Waggle change places under traffic: no open connection breaks, no new
-// one fails, and nothing of the one that went is left.
+// one fails, no packet is lost, and nothing of the one that went is left. Waggle is the pod of
+// deploy/waggle.yaml, and what docs/install.md has done in it is done with its rights.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <signal.h>
 
 #include <algorithm>
 #include <deque>
+#include <memory>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "tests/cluster/kube_cluster.h"
+#include "tests/cluster/daemon_set.h"
+#include "tests/cluster/deploy_fixture.h"
 #include "tests/cluster/real_kube_proxy.h"
+#include "tests/lab/losses.h"
 
 namespace waggle::cluster {
 namespace {
@@ -19,7 +24,8 @@ using testing::AllOf;
 using testing::HasSubstr;
 using testing::Not;
 
-// Two agents, apiservers and compilers may be busy on the same CPUs.
+// Two agents, apiservers and compilers may be busy on the same CPUs. A lost datagram is a question
+// without an answer all the same, and of TCP's losses LossWatch knows.
 constexpr char kPatient[] = "10000";
 
 struct Mode {
@@ -49,7 +55,7 @@ std::string AllRules(const lab::Place& place) {
   return rules;
 }
 
-class SwapTest : public testing::TestWithParam<Mode> {
+class SwapTest : public DeployFixture, public testing::WithParamInterface<Mode> {
  protected:
   SwapTest() {
     // What has ended is forgotten at once, so that 'none is left' can be waited for.
@@ -95,12 +101,30 @@ class SwapTest : public testing::TestWithParam<Mode> {
       });
       EXPECT_TRUE(enough) << when << ": " << name;
     }
+    EXPECT_EQ(losses_.Losses(), "") << when;
   }
-  lab::RunResult Cleanup(const lab::Argv& flags) {
+  // The same, of what was under way, too.
+  void EndClients(const std::string& when) {
+    for (auto& [name, load] : loads_) {
+      const lab::Tally tally = load.Stop();
+      EXPECT_EQ(tally.ok, tally.attempts) << when << ": " << name << " " << tally;
+    }
+    EXPECT_EQ(losses_.Losses(), "") << when;
+    loads_.clear();
+  }
+  // On the node itself, with all rights; as `kubectl debug` has it.
+  lab::RunResult CleanupOnNode(const lab::Argv& flags) {
     lab::Argv argv = {"cleanup"};
     argv.insert(argv.end(), flags.begin(), flags.end());
     argv.insert(argv.end(), {"--pin-path", cluster_.node1.pin_path()});
     return lab::Waggle(cluster_.node1, argv);
+  }
+  // As docs/install.md has it: in the pod, but for rules of iptables-legacy.
+  lab::RunResult CleanupKubeProxy(const lab::Argv& flags = {}) {
+    lab::Argv argv = {"/usr/sbin/waggle", "cleanup", "--kube-proxy"};
+    argv.insert(argv.end(), flags.begin(), flags.end());
+    if (!GetParam().legacy) return pod_->Exec(argv);
+    return CleanupOnNode({argv.begin() + 2, argv.end()});
   }
   void StartKubeProxy() {
     KubeProxyOptions options;
@@ -116,8 +140,11 @@ class SwapTest : public testing::TestWithParam<Mode> {
   }
   std::vector<const lab::Place*> Places() const { return {&cluster_.client, &cluster_.node1}; }
 
-  KubeCluster cluster_;
+  // Whoever speaks TCP on this node and with it; kube-proxy and the agent, too.
+  lab::LossWatch losses_{{&cluster_.client, &cluster_.node1, &cluster_.b1, &cluster_.b2}};
   lab::Addresses ips_;
+  const Containerd containerd_{PackedImage()};
+  const std::unique_ptr<DaemonSetPod> pod_ = PodOnNode1(containerd_);
   std::optional<RealKubeProxy> kube_proxy_;
   std::deque<std::pair<std::string, lab::Load>> loads_;
 };
@@ -143,21 +170,32 @@ TEST_P(SwapTest, ThereAndBackUnderTraffic) {
   StartClients();
   ExpectAllWell("with kube-proxy");
 
-  cluster_.StartAgent();
+  pod_->Start();
+  pod_->Await("readinessProbe");
   cluster_.AwaitFollowed();
   ExpectAllWell("with both");
-  const lab::RunResult refused = Cleanup({"--kube-proxy"});
+  EXPECT_THAT(pod_->Exec({"/usr/sbin/waggle", "status"}).out,
+              HasSubstr("Forwarding: stack (asked for: auto): an open connection of kube-proxy"));
+  const lab::RunResult refused = CleanupOnNode({"--kube-proxy"});
   EXPECT_EQ(refused.status, 1);
   EXPECT_THAT(refused.err, HasSubstr("kube-proxy runs on this node"));
   kube_proxy_->Stop();
   ExpectAllWell("after kube-proxy stopped");
 
   const std::string before = AllRules(cluster_.node1);
-  const lab::RunResult dry = Cleanup({"--kube-proxy", "--dry-run"});
+  const lab::RunResult dry = CleanupKubeProxy({"--dry-run"});
   EXPECT_TRUE(dry.ok()) << dry.ToString();
   EXPECT_THAT(dry.out, HasSubstr("would remove "));
   EXPECT_EQ(LinesOf(AllRules(cluster_.node1)), LinesOf(before)) << "a dry run changed something";
-  const lab::RunResult cleaned = Cleanup({"--kube-proxy"});
+  if (GetParam().legacy) {
+    // The pod has not the right for it, and says so.
+    const lab::RunResult may_not =
+        pod_->Exec({"/usr/sbin/waggle", "cleanup", "--kube-proxy", "--dry-run"});
+    EXPECT_EQ(may_not.status, 1);
+    EXPECT_THAT(may_not.err, AllOf(HasSubstr("waggle: iptables-legacy-save failed"),
+                                   HasSubstr("waggle: ip6tables-legacy-save failed")));
+  }
+  const lab::RunResult cleaned = CleanupKubeProxy();
   EXPECT_TRUE(cleaned.ok()) << cleaned.ToString();
   EXPECT_EQ(cleaned.err, "");
   const std::string after = AllRules(cluster_.node1);
@@ -173,35 +211,35 @@ TEST_P(SwapTest, ThereAndBackUnderTraffic) {
   EXPECT_THAT(cleaned.out, AllOf(HasSubstr("stays: table ip waggle-keeps-nat"),
                                  HasSubstr("stays: table ip6 waggle-keeps-nat")));
   ExpectAllWell("after the cleanup", 100);
-  const lab::RunResult again = Cleanup({"--kube-proxy"});
+  const lab::RunResult again = CleanupKubeProxy();
   EXPECT_TRUE(again.ok()) << again.ToString();
   EXPECT_THAT(again.out, Not(HasSubstr("removed")));
   // Until its last connection has ended.
-  loads_.clear();
+  EndClients("at the end of the swap");
   std::string said;
   EXPECT_TRUE(lab::WaitFor([&] {
-    said = Cleanup({"--kube-proxy"}).out;
+    said = CleanupKubeProxy().out;
     return said.find("stays") == std::string::npos;
   })) << said;
   EXPECT_THAT(AllRules(cluster_.node1), Not(HasSubstr("waggle")));
-  EXPECT_EQ(Cleanup({"--kube-proxy"}).out, "nothing of kube-proxy in this network namespace\n");
+  EXPECT_EQ(CleanupKubeProxy().out, "nothing of kube-proxy in this network namespace\n");
 
   // And back, now that packets take the short way: first kube-proxy's rules come, then
   // Waggle goes.
-  cluster_.agent->Kill();
-  cluster_.agent->Start();
-  cluster_.agent->AwaitReady();
+  pod_->Stop(SIGKILL);
+  pod_->Start();
+  pod_->Await("readinessProbe");
   OpenConnections();
   StartClients();
   ExpectAllWell("before the way back");
   StartKubeProxy();
   ExpectAllWell("with both again");
-  EXPECT_EQ(cluster_.agent->Stop(), 0);
-  const lab::RunResult gone = Cleanup({});
+  pod_->Stop(SIGTERM);
+  const lab::RunResult gone = CleanupOnNode({});
   EXPECT_TRUE(gone.ok()) << gone.ToString();
   ExpectAllWell("back with kube-proxy", 100);
   EXPECT_THAT(AllRules(cluster_.node1), Not(HasSubstr("waggle")));
-  loads_.clear();
+  EndClients("at the end of the way back");
 }
 
 }  // namespace

@@ -304,8 +304,11 @@ Lab::~Lab() {
 Node& Lab::AddNode(Cni cni) {
   int number = static_cast<int>(nodes_.size()) + 1;
   std::string name = absl::StrCat("node", number);
+  // A folder of its own for each node, as /sys/fs/bpf is.
+  const std::string bpffs = absl::StrCat(pins_, "/", name);
+  MakeDirectory(bpffs);
   nodes_.push_back(std::make_unique<Node>(*this, number, cni, absl::StrCat(cgroup_, "/", name),
-                                          absl::StrCat(pins_, "/", name)));
+                                          bpffs + "/waggle"));
   return *nodes_.back();
 }
 
