@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <memory>
+#include <nlohmann/json.hpp>
 #include <utility>
 
 #include "absl/strings/match.h"
@@ -13,8 +14,6 @@
 
 namespace waggle::k8s {
 namespace {
-
-using nlohmann::json;
 
 struct Kind {
   ObjectKind kind;
@@ -30,8 +29,8 @@ constexpr std::array<Kind, 3> kKinds = {{
 
 // Kind and apiVersion of an object; a typed list gives them to items that lack them.
 struct TypeMeta {
-  std::string kind;
-  std::string api_version;
+  std::string_view kind;
+  std::string_view api_version;
 };
 
 // A kind of ours may be another's too (a Knative Service): only groups of Kubernetes
@@ -57,7 +56,7 @@ bool IsAlmost(std::string_view text, std::string_view word) {
 // Which kind somebody had in mind who wrote one that is none of ours; empty when it is
 // another's. A slip in it must not pass for an object that is gone.
 std::string KindMeant(const TypeMeta& meta) {
-  if (meta.api_version.rfind("discovery.k8s.io/", 0) == 0) {
+  if (meta.api_version.starts_with("discovery.k8s.io/")) {
     return "\"EndpointSlice\" or \"EndpointSliceList\"";
   }
   if (meta.kind == "List" && IsKubernetesGroup(meta.api_version)) {
@@ -76,21 +75,31 @@ class Decoder {
  public:
   explicit Decoder(DecodeResult* result) : result_(result) {}
 
-  void Decode(const json& value, const std::string& origin, bool in_list,
+  void Decode(const Value& value, const std::string& origin, bool in_list,
               const TypeMeta* inherited) {
-    Reporter report(ObjectRef{"object", "", ""}, origin);
+    Reporter report("object", origin);
     DecodeAny(value, origin, in_list, inherited, &report);
-    const bool told = report.MoveTo(&result_->problems);
+    Finish(&report);
+  }
+
+  void DecodeAs(const Kind& kind, const Value& value, const std::string& origin) {
+    Reporter report("object", origin);
+    DecodeOne(value, origin, kind, kind.api_version, &report);
+    Finish(&report);
+  }
+
+ private:
+  void Finish(Reporter* report) {
+    const bool told = report->MoveTo(&result_->problems);
     if (std::exchange(unidentified_, false)) {
       ++result_->unidentified;
       if (told) result_->causes.push_back(result_->problems.size() - 1);
     }
   }
 
- private:
-  void DecodeAny(const json& value, const std::string& origin, bool in_list,
+  void DecodeAny(const Value& value, const std::string& origin, bool in_list,
                  const TypeMeta* inherited, Reporter* report) {
-    if (!value.is_object()) {
+    if (!value.is_mapping()) {
       unidentified_ = true;
       return report->Add(Path(), ProblemReason::kUnreadable,
                          absl::StrCat("is ", Describe(value),
@@ -109,7 +118,7 @@ class Decoder {
       return;
     }
     if (meta->kind == "List" && meta->api_version == "v1") {
-      return DecodeItems(value, origin, nullptr, *meta, report);
+      return DecodeItems(value, origin, "List", nullptr, report);
     }
     for (const Kind& kind : kKinds) {
       const bool list = meta->kind == kind.list;
@@ -118,9 +127,9 @@ class Decoder {
           !IsAlmost(meta->api_version, kind.api_version)) {
         break;
       }
-      if (!list) return DecodeOne(value, origin, kind, *meta, report);
-      const TypeMeta item = {std::string(kind.name), meta->api_version};
-      return DecodeItems(value, origin, &item, *meta, report);
+      if (!list) return DecodeOne(value, origin, kind, meta->api_version, report);
+      const TypeMeta item = {kind.name, meta->api_version};
+      return DecodeItems(value, origin, kind.list, &item, report);
     }
     if (const std::string meant = KindMeant(*meta); !meant.empty()) {
       unidentified_ = true;
@@ -131,7 +140,7 @@ class Decoder {
     ++result_->ignored;
   }
 
-  static std::optional<TypeMeta> ReadTypeMeta(const json& value, const TypeMeta* inherited,
+  static std::optional<TypeMeta> ReadTypeMeta(const Value& value, const TypeMeta* inherited,
                                               Reporter* report) {
     constexpr std::string_view kThen = "this object is left out";
     auto kind = ReadString(value, Path(), "kind", kThen, report);
@@ -149,34 +158,35 @@ class Decoder {
     };
     if (!kind.value || kind.value->empty()) return missing("kind", "\"Service\"");
     if (!version.value || version.value->empty()) return missing("apiVersion", "\"v1\"");
-    return TypeMeta{std::move(*kind.value), std::move(*version.value)};
+    return TypeMeta{*kind.value, *version.value};
   }
 
-  void DecodeItems(const json& value, const std::string& origin, const TypeMeta* item_meta,
-                   const TypeMeta& meta, Reporter* report) {
-    report->set_object({meta.kind, "", ""});
+  void DecodeItems(const Value& value, const std::string& origin, std::string_view kind,
+                   const TypeMeta* item_meta, Reporter* report) {
+    report->set_kind(kind);
     const auto items = ReadList(value, Path(), "items", "the list is left out", report);
     if (items.bad) unidentified_ = true;
     if (!items.value) return;
-    const json& list = **items.value;
-    for (size_t i = 0; i < list.size(); ++i) {
-      Decode(list[i], absl::StrCat(origin, ", items[", i, "]"), true, item_meta);
+    for (size_t i = 0; const Value& item : **items.value) {
+      Decode(item, absl::StrCat(origin, ", items[", i++, "]"), true, item_meta);
     }
   }
 
-  void DecodeOne(const json& value, const std::string& origin, const Kind& kind,
-                 const TypeMeta& meta, Reporter* report) {
-    report->set_object({std::string(kind.name), "", ""});
-    const std::optional<ObjectName> name = ReadName(value, kind, report);
-    if (!name) {
+  void DecodeOne(const Value& value, const std::string& origin, const Kind& kind,
+                 std::string_view api_version, Reporter* report) {
+    report->set_kind(kind.name);
+    std::optional<ObjectName> read = ReadName(value, kind, report);
+    if (!read) {
       unidentified_ = true;
       return;
     }
-    report->set_object({std::string(kind.name), name->ns, name->name});
+    name_ = *std::move(read);
+    const ObjectName* const name = &name_;
+    report->set_name(name);
     DecodedObject decoded = {{kind.kind, *name}, std::nullopt, {}, origin, false};
-    if (meta.api_version != kind.api_version) {
+    if (api_version != kind.api_version) {
       report->Add(Path(Path(), "apiVersion"), ProblemReason::kUnsupported,
-                  absl::StrCat("is ", Quote(meta.api_version), ", expected \"",
+                  absl::StrCat("is ", Quote(api_version), ", expected \"",
                                std::string(kind.api_version), "\"; this object is left out"));
       if (kind.kind == ObjectKind::kService) decoded.service = *name;
       if (kind.kind == ObjectKind::kEndpointSlice) decoded.service = SliceOwner(value, *name);
@@ -221,7 +231,8 @@ class Decoder {
   }
 
   // The name is what everything else hangs on: when it is bad, the object is left out.
-  static std::optional<ObjectName> ReadName(const json& value, const Kind& kind, Reporter* report) {
+  static std::optional<ObjectName> ReadName(const Value& value, const Kind& kind,
+                                            Reporter* report) {
     constexpr std::string_view kThen = "this object is left out";
     const Path root;
     const Path path(root, "metadata");
@@ -231,7 +242,7 @@ class Decoder {
       report->Invalid(path, "is missing, expected a mapping with name; this object is left out");
       return std::nullopt;
     }
-    const json& object = **metadata.value;
+    const Value& object = **metadata.value;
     const auto name = ReadString(object, path, "name", kThen, report);
     if (name.bad) return std::nullopt;
     if (!name.value) {
@@ -247,10 +258,10 @@ class Decoder {
                                    ", with a letter or digit at both ends; ", std::string(kThen)));
       return std::nullopt;
     }
-    if (kind.kind == ObjectKind::kNode) return ObjectName{"", *name.value};
+    if (kind.kind == ObjectKind::kNode) return ObjectName{"", std::string(*name.value)};
     const auto ns = ReadString(object, path, "namespace", kThen, report);
     if (ns.bad) return std::nullopt;
-    if (!ns.value || ns.value->empty()) return ObjectName{"default", *name.value};
+    if (!ns.value || ns.value->empty()) return ObjectName{"default", std::string(*name.value)};
     if (!IsLabel(*ns.value)) {
       report->Invalid(
           Path(path, "namespace"),
@@ -260,17 +271,28 @@ class Decoder {
                        std::string(kThen)));
       return std::nullopt;
     }
-    return ObjectName{*ns.value, *name.value};
+    return ObjectName{std::string(*ns.value), std::string(*name.value)};
   }
 
   DecodeResult* result_;
-  bool unidentified_ = false;  // the object being decoded
+  // Of the object that is being decoded.
+  bool unidentified_ = false;
+  ObjectName name_;
 };
 
 }  // namespace
 
-void DecodeDocument(const json& document, const std::string& origin, DecodeResult* result) {
-  Decoder(result).Decode(document, origin, false, nullptr);
+void DecodeDocument(const nlohmann::json& document, const std::string& origin,
+                    DecodeResult* result) {
+  const std::vector<Value> values = ToValues(document);
+  Decoder(result).Decode(values.front(), origin, false, nullptr);
+}
+
+void DecodeObject(const Value& object, ObjectKind kind, const std::string& origin,
+                  DecodeResult* result) {
+  for (const Kind& each : kKinds) {
+    if (each.kind == kind) Decoder(result).DecodeAs(each, object, origin);
+  }
 }
 
 }  // namespace waggle::k8s

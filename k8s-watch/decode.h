@@ -1,16 +1,17 @@
-// JSON documents as the objects of types.h. Pure. Everything in a document is hostile;
+// JSON as the objects of types.h. Pure. Everything in a document is hostile;
 // the smallest unit that is bad is left out and reported, the rest works.
 #ifndef WAGGLE_K8S_WATCH_DECODE_H_
 #define WAGGLE_K8S_WATCH_DECODE_H_
 
 #include <cstddef>
-#include <nlohmann/json.hpp>
+#include <nlohmann/json_fwd.hpp>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "k8s-watch/source.h"
 #include "k8s-watch/types.h"
+#include "k8s-watch/value.h"
 #include "userspace/status/problem.h"
 
 namespace waggle::k8s {
@@ -43,6 +44,10 @@ struct DecodeResult {
 // EndpointSliceList, NodeList) of them. `origin` names the document.
 void DecodeDocument(const nlohmann::json& document, const std::string& origin,
                     DecodeResult* result);
+// The same for one object of `kind` and of the version that goes with it, whatever it says itself.
+// `object` must be a mapping.
+void DecodeObject(const Value& object, ObjectKind kind, const std::string& origin,
+                  DecodeResult* result);
 
 }  // namespace waggle::k8s
 

@@ -3,7 +3,6 @@
 #ifndef WAGGLE_K8S_WATCH_DECODE_KINDS_H_
 #define WAGGLE_K8S_WATCH_DECODE_KINDS_H_
 
-#include <nlohmann/json.hpp>
 #include <optional>
 
 #include "k8s-watch/fields.h"
@@ -12,19 +11,17 @@
 namespace waggle::k8s {
 
 // nullopt: not decodable, and reported.
-std::optional<Service> DecodeService(const nlohmann::json& object, const ObjectName& name,
-                                     Reporter* report);
-std::optional<Node> DecodeNode(const nlohmann::json& object, const ObjectName& name,
-                               Reporter* report);
+std::optional<Service> DecodeService(const Value& object, const ObjectName& name, Reporter* report);
+std::optional<Node> DecodeNode(const Value& object, const ObjectName& name, Reporter* report);
 
 struct SliceResult {
   std::optional<EndpointSlice> slice;  // absent and not ignored: not decodable, and reported
   bool ignored = false;                // not for us: no owner, FQDN, or another proxy's
   ObjectName service;                  // the owner, as far as it could be read
 };
-SliceResult DecodeSlice(const nlohmann::json& object, const ObjectName& name, Reporter* report);
+SliceResult DecodeSlice(const Value& object, const ObjectName& name, Reporter* report);
 // Only the owner; reports nothing.
-ObjectName SliceOwner(const nlohmann::json& object, const ObjectName& name);
+ObjectName SliceOwner(const Value& object, const ObjectName& name);
 
 }  // namespace waggle::k8s
 

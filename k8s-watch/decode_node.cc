@@ -2,17 +2,16 @@
 
 namespace waggle::k8s {
 
-using nlohmann::json;
-
 namespace {
 
 constexpr std::string_view kToBeDeleted = "ToBeDeletedByClusterAutoscaler";
 
 // What says that the node is about to leave the cluster.
-void DecodeFarewell(const json& object, Node* node, Reporter* report) {
+void DecodeFarewell(const Value& object, Node* node, Reporter* report) {
   const Path root;
-  const auto deleted = ReadString(object["metadata"], Path(root, "metadata"), "deletionTimestamp",
-                                  "the node counts as one that is not being deleted", report);
+  const auto deleted =
+      ReadString(*object.Find("metadata"), Path(root, "metadata"), "deletionTimestamp",
+                 "the node counts as one that is not being deleted", report);
   node->deleting = !deleted.value.value_or("").empty();
   constexpr std::string_view kNoTaints = "the node counts as one without taints";
   const auto spec = ReadObject(object, root, "spec", kNoTaints, report);
@@ -21,10 +20,9 @@ void DecodeFarewell(const json& object, Node* node, Reporter* report) {
   const auto taints = ReadList(**spec.value, spec_path, "taints", kNoTaints, report);
   if (!taints.value) return;
   const Path list_path(spec_path, "taints");
-  for (size_t i = 0; i < (*taints.value)->size(); ++i) {
-    const json& taint = (**taints.value)[i];
-    const Path path(list_path, i);
-    if (!taint.is_object()) {
+  for (size_t i = 0; const Value& taint : **taints.value) {
+    const Path path(list_path, i++);
+    if (!taint.is_mapping()) {
       report->Invalid(
           path, "is " + Describe(taint) + ", expected a mapping with key; this taint is left out");
       continue;
@@ -36,13 +34,13 @@ void DecodeFarewell(const json& object, Node* node, Reporter* report) {
 
 }  // namespace
 
-std::optional<Node> DecodeNode(const json& object, const ObjectName& name, Reporter* report) {
+std::optional<Node> DecodeNode(const Value& object, const ObjectName& name, Reporter* report) {
   Node node;
   node.name = name;
   const Path root;
   const Path metadata(root, "metadata");
   constexpr std::string_view kNoZone = "the node counts as one without zone";
-  const auto labels = ReadObject(object["metadata"], metadata, "labels", kNoZone, report);
+  const auto labels = ReadObject(*object.Find("metadata"), metadata, "labels", kNoZone, report);
   if (labels.value) {
     node.zone = ReadString(**labels.value, Path(metadata, "labels"), "topology.kubernetes.io/zone",
                            kNoZone, report)
@@ -57,11 +55,10 @@ std::optional<Node> DecodeNode(const json& object, const ObjectName& name, Repor
   const auto addresses = ReadList(**status.value, status_path, "addresses", kNoAddresses, report);
   if (!addresses.value) return node;
   const Path list_path(status_path, "addresses");
-  for (size_t i = 0; i < (*addresses.value)->size(); ++i) {
-    const json& entry = (**addresses.value)[i];
-    const Path path(list_path, i);
+  for (size_t i = 0; const Value& entry : **addresses.value) {
+    const Path path(list_path, i++);
     constexpr std::string_view kThen = "this address is left out";
-    if (!entry.is_object()) {
+    if (!entry.is_mapping()) {
       report->Invalid(path, "is " + Describe(entry) +
                                 ", expected a mapping with type and address; "
                                 "this address is left out");
@@ -69,8 +66,8 @@ std::optional<Node> DecodeNode(const json& object, const ObjectName& name, Repor
     }
     const auto type = ReadString(entry, path, "type", kThen, report);
     if (!type.value || (*type.value != "InternalIP" && *type.value != "ExternalIP")) continue;
-    const json* text = Member(entry, "address");
-    const json missing;
+    const Value* text = Member(entry, "address");
+    const Value missing = Value::Null();
     const auto address =
         ToAddress(text == nullptr ? missing : *text, Path(path, "address"), kThen, report);
     if (!address) continue;

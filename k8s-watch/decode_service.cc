@@ -10,30 +10,27 @@
 namespace waggle::k8s {
 namespace {
 
-using nlohmann::json;
-
 constexpr uint32_t kDefaultAffinityS = 10800;
 
 // One of `values`; `fallback` where the field is absent, empty, or something else.
-std::string DecodeChoice(const json& object, const Path& parent, const char* key,
-                         std::initializer_list<const char*> values, const char* fallback,
-                         Reporter* report) {
-  const json* value = Member(object, key);
-  if (value == nullptr) return fallback;
-  const auto* text = value->get_ptr<const json::string_t*>();
-  if (text != nullptr && text->empty()) return fallback;
-  if (text != nullptr && std::find(values.begin(), values.end(), *text) != values.end()) {
-    return *text;
+std::string_view DecodeChoice(const Value& object, const Path& parent, std::string_view key,
+                              std::initializer_list<std::string_view> values,
+                              std::string_view fallback, Reporter* report) {
+  const Value* value = Member(object, key);
+  if (value == nullptr || value->Says("")) return fallback;
+  for (const std::string_view choice : values) {
+    if (value->Says(choice)) return choice;
   }
   std::string list;
-  for (const char* choice : values)
-    absl::StrAppend(&list, list.empty() ? "" : ", ", choice);
+  for (const std::string_view choice : values)
+    absl::StrAppend(&list, list.empty() ? "" : ", ", std::string(choice));
   report->Invalid(Path(parent, key), absl::StrCat("is ", Describe(*value), ", expected one of ",
-                                                  list, "; ", fallback, " is used"));
+                                                  list, "; ", std::string(fallback), " is used"));
   return fallback;
 }
 
-TrafficPolicy DecodePolicy(const json& spec, const Path& path, const char* key, Reporter* report) {
+TrafficPolicy DecodePolicy(const Value& spec, const Path& path, std::string_view key,
+                           Reporter* report) {
   return DecodeChoice(spec, path, key, {"Cluster", "Local"}, "Cluster", report) == "Local"
              ? TrafficPolicy::kLocal
              : TrafficPolicy::kCluster;
@@ -41,19 +38,19 @@ TrafficPolicy DecodePolicy(const json& spec, const Path& path, const char* key, 
 
 class PortsDecoder {
  public:
-  PortsDecoder(const json& list, const Path& path, Reporter* report)
+  PortsDecoder(const Value& list, const Path& path, Reporter* report)
       : list_(list), path_(path), report_(report) {}
 
   std::vector<ServicePort> Decode() {
-    for (size_t i = 0; i < list_.size(); ++i)
-      DecodePort(list_[i], Path(path_, i));
+    for (size_t i = 0; const Value& value : list_)
+      DecodePort(value, Path(path_, i++));
     return std::move(ports_);
   }
 
  private:
-  void DecodePort(const json& value, const Path& path) {
+  void DecodePort(const Value& value, const Path& path) {
     constexpr std::string_view kThen = "this port is left out";
-    if (!value.is_object()) {
+    if (!value.is_mapping()) {
       return report_->Invalid(
           path, absl::StrCat("is ", Describe(value), ", expected a mapping; ", std::string(kThen)));
     }
@@ -67,7 +64,7 @@ class PortsDecoder {
                                                         std::string(kThen)));
     }
     if (name.bad || !protocol.value || !number.value) return;
-    port.name = name.value.value_or("");
+    port.name = std::string(name.value.value_or(""));
     port.protocol = *protocol.value;
     port.port = *number.value;
     if (!NameIsGood(port, path) || IsDuplicate(port, path)) return;
@@ -109,7 +106,7 @@ class PortsDecoder {
     return false;
   }
 
-  uint16_t NodePort(const json& value, const ServicePort& port, const Path& path) {
+  uint16_t NodePort(const Value& value, const ServicePort& port, const Path& path) {
     const HarmlessFields harmless(report_);
     constexpr std::string_view kThen = "this port works without nodePort";
     const auto field = ReadPort(value, path, "nodePort", true, kThen, report_);
@@ -125,7 +122,7 @@ class PortsDecoder {
     return node_port;
   }
 
-  const json& list_;
+  const Value& list_;
   const Path& path_;
   Reporter* report_;
   std::vector<ServicePort> ports_;
@@ -139,7 +136,7 @@ class PortsDecoder {
 // as the API server would fill it in.
 class ClusterIpsDecoder {
  public:
-  ClusterIpsDecoder(const json& spec, const Path& path, Reporter* report)
+  ClusterIpsDecoder(const Value& spec, const Path& path, Reporter* report)
       : spec_(spec), path_(path), report_(report) {}
 
   void Decode(Service* service) {
@@ -152,7 +149,8 @@ class ClusterIpsDecoder {
     const Path list_path(path_, "clusterIPs");
     if (!list.value || (*list.value)->empty()) {
       if (single.value && !single.value->empty() && !service->headless) {
-        Add(json(*single.value), Path(path_, "clusterIP"), 0, service);
+        const Value* family = families_ == nullptr ? nullptr : &families_->front();
+        Add(Value::String(*single.value), Path(path_, "clusterIP"), 0, family, service);
       }
       const bool silent = !single.bad && !list.bad && single.value.value_or("").empty();
       if (silent && !service->headless && !service->external_name && !service->other_proxy) {
@@ -161,21 +159,26 @@ class ClusterIpsDecoder {
       }
       return;
     }
-    const json& addresses = **list.value;
-    if (addresses[0] == "None") service->headless = true;
+    const Value& addresses = **list.value;
+    if (addresses.front().Says("None")) service->headless = true;
     if (service->headless) return;
-    if (single.value && !single.value->empty() && addresses[0] != *single.value) {
+    if (single.value && !single.value->empty() && !addresses.front().Says(*single.value)) {
       report_->Invalid(Path(path_, "clusterIP"),
                        absl::StrCat("is ", Quote(*single.value), " but clusterIPs[0] is ",
-                                    Describe(addresses[0]), "; clusterIPs is used"));
+                                    Describe(addresses.front()), "; clusterIPs is used"));
     }
-    for (size_t i = 0; i < addresses.size(); ++i) {
-      Add(addresses[i], Path(list_path, i), i, service);
+    const size_t known = families_ == nullptr ? 0 : families_->size();
+    const Value* family = known == 0 ? nullptr : &families_->front();
+    for (size_t i = 0; const Value& address : addresses) {
+      Add(address, Path(list_path, i), i, family, service);
+      family = ++i < known ? family->next() : nullptr;
     }
   }
 
  private:
-  void Add(const json& value, const Path& path, size_t index, Service* service) {
+  // `family`: what `index` of ipFamilies says; null where there is no such entry.
+  void Add(const Value& value, const Path& path, size_t index, const Value* family,
+           Service* service) {
     constexpr std::string_view kThen = "this address is left out";
     const auto address = ToAddress(value, path, kThen, report_);
     if (!address) return;
@@ -186,36 +189,36 @@ class ClusterIpsDecoder {
     if (const char* special = SpecialAddress(*address)) {
       return refuse(absl::StrCat("is ", special, " address, which no Service may have"));
     }
-    const std::string family(net::FamilyName(address->family()));
+    const std::string_view own = net::FamilyName(address->family());
     if (families_ != nullptr) {
-      if (index >= families_->size()) return refuse("has no entry in spec.ipFamilies");
-      if ((*families_)[index] != family) {
-        return refuse(absl::StrCat("is an ", family, " address, but spec.ipFamilies[", index,
-                                   "] is ", Describe((*families_)[index])));
+      if (family == nullptr) return refuse("has no entry in spec.ipFamilies");
+      if (!family->Says(own)) {
+        return refuse(absl::StrCat("is an ", std::string(own), " address, but spec.ipFamilies[",
+                                   index, "] is ", Describe(*family)));
       }
     }
     for (const net::Address& other : service->cluster_ips) {
       if (other.family() == address->family()) {
-        return refuse(absl::StrCat("is a second ", family, " address, expected one a family"));
+        return refuse(
+            absl::StrCat("is a second ", std::string(own), " address, expected one a family"));
       }
     }
     service->cluster_ips.push_back(*address);
   }
 
-  const json& spec_;
+  const Value& spec_;
   const Path& path_;
   Reporter* report_;
-  const json* families_ = nullptr;
+  const Value* families_ = nullptr;
 };
 
-void DecodeExternalIps(const json& spec, const Path& path, Service* service, Reporter* report) {
+void DecodeExternalIps(const Value& spec, const Path& path, Service* service, Reporter* report) {
   const auto list = ReadList(spec, path, "externalIPs", "they count as absent", report);
   if (!list.value) return;
   const Path list_path(path, "externalIPs");
   std::set<net::Address> seen;
-  for (size_t i = 0; i < (*list.value)->size(); ++i) {
-    const json& value = (**list.value)[i];
-    const Path at(list_path, i);
+  for (size_t i = 0; const Value& value : **list.value) {
+    const Path at(list_path, i++);
     const auto address = ToAddress(value, at, "this address is left out", report);
     if (!address) continue;
     if (const char* special = SpecialAddress(*address)) {
@@ -228,15 +231,15 @@ void DecodeExternalIps(const json& spec, const Path& path, Service* service, Rep
   }
 }
 
-void DecodeIngress(const json& entry, const Path& path, std::set<net::Address>* seen,
+void DecodeIngress(const Value& entry, const Path& path, std::set<net::Address>* seen,
                    Service* service, Reporter* report) {
   constexpr std::string_view kThen = "this entry is left out";
-  if (!entry.is_object()) {
+  if (!entry.is_mapping()) {
     return report->Invalid(
         path, absl::StrCat("is ", Describe(entry), ", expected a mapping; ", std::string(kThen)));
   }
-  const json* ip = Member(entry, "ip");
-  if (ip == nullptr || *ip == "") return;  // a hostname: nothing to program
+  const Value* ip = Member(entry, "ip");
+  if (ip == nullptr || ip->Says("")) return;  // a hostname: nothing to program
   const auto mode = ReadString(entry, path, "ipMode", kThen, report);
   if (mode.bad || mode.value == "Proxy") return;
   if (mode.value && *mode.value != "VIP") {
@@ -258,7 +261,7 @@ void DecodeIngress(const json& entry, const Path& path, std::set<net::Address>* 
   if (seen->insert(*address).second) service->load_balancer_ips.push_back(*address);
 }
 
-void DecodeLoadBalancer(const json& object, const Path& root, Service* service, Reporter* report) {
+void DecodeLoadBalancer(const Value& object, const Path& root, Service* service, Reporter* report) {
   constexpr std::string_view kThen = "the Service counts as one without load balancer";
   const auto status = ReadObject(object, root, "status", kThen, report);
   if (!status.value) return;
@@ -270,12 +273,12 @@ void DecodeLoadBalancer(const json& object, const Path& root, Service* service, 
   if (!ingress.value) return;
   const Path ingress_path(balancer_path, "ingress");
   std::set<net::Address> seen;
-  for (size_t i = 0; i < (*ingress.value)->size(); ++i) {
-    DecodeIngress((**ingress.value)[i], Path(ingress_path, i), &seen, service, report);
+  for (size_t i = 0; const Value& entry : **ingress.value) {
+    DecodeIngress(entry, Path(ingress_path, i++), &seen, service, report);
   }
 }
 
-uint32_t DecodeAffinity(const json& spec, const Path& path, Reporter* report) {
+uint32_t DecodeAffinity(const Value& spec, const Path& path, Reporter* report) {
   if (DecodeChoice(spec, path, "sessionAffinity", {"None", "ClientIP"}, "None", report) == "None") {
     return 0;
   }
@@ -292,13 +295,14 @@ uint32_t DecodeAffinity(const json& spec, const Path& path, Reporter* report) {
 
 }  // namespace
 
-std::optional<Service> DecodeService(const json& object, const ObjectName& name, Reporter* report) {
+std::optional<Service> DecodeService(const Value& object, const ObjectName& name,
+                                     Reporter* report) {
   constexpr std::string_view kThen = "this object is left out";
   Service service;
   service.name = name;
   const Path root;
   const Path metadata(root, "metadata");
-  const auto labels = ReadObject(object["metadata"], metadata, "labels", kThen, report);
+  const auto labels = ReadObject(*object.Find("metadata"), metadata, "labels", kThen, report);
   const auto spec_field = ReadObject(object, root, "spec", kThen, report);
   if (labels.bad || spec_field.bad) return std::nullopt;
   const Path path(root, "spec");
@@ -306,16 +310,16 @@ std::optional<Service> DecodeService(const json& object, const ObjectName& name,
     report->Invalid(path, absl::StrCat("is missing, expected a mapping; ", std::string(kThen)));
     return std::nullopt;
   }
-  const json& spec = **spec_field.value;
-  const auto created = ReadTime(object["metadata"], metadata, "creationTimestamp",
+  const Value& spec = **spec_field.value;
+  const auto created = ReadTime(*object.Find("metadata"), metadata, "creationTimestamp",
                                 "the object counts as one without it", report);
   service.created_s = absl::ToUnixSeconds(created.value.value_or(absl::UnixEpoch()));
   if (labels.value) {
     // The watch of kube-proxy selects by these labels' absence: any value will do.
-    service.headless = (**labels.value).contains("service.kubernetes.io/headless");
-    service.other_proxy = (**labels.value).contains("service.kubernetes.io/service-proxy-name");
+    service.headless = (**labels.value).Contains("service.kubernetes.io/headless");
+    service.other_proxy = (**labels.value).Contains("service.kubernetes.io/service-proxy-name");
   }
-  const std::string type =
+  const std::string_view type =
       DecodeChoice(spec, path, "type", {"ClusterIP", "NodePort", "LoadBalancer", "ExternalName"},
                    "ClusterIP", report);
   service.external_name = type == "ExternalName";

@@ -9,14 +9,15 @@
 namespace waggle::k8s {
 namespace {
 
-using nlohmann::json;
-
 constexpr const char* kTriggerTime = "endpoints.kubernetes.io/last-change-trigger-time";
 constexpr const char* kServiceName = "kubernetes.io/service-name";
+// That an apiserver takes.
+constexpr size_t kMostPorts = 100;
+constexpr size_t kMostEndpoints = 1000;
 
-std::optional<EndpointPort> DecodePort(const json& value, const Path& path, Reporter* report) {
+std::optional<EndpointPort> DecodePort(const Value& value, const Path& path, Reporter* report) {
   constexpr std::string_view kThen = "this port is left out";
-  if (!value.is_object()) {
+  if (!value.is_mapping()) {
     report->Invalid(
         path, absl::StrCat("is ", Describe(value), ", expected a mapping; this port is left out"));
     return std::nullopt;
@@ -26,7 +27,7 @@ std::optional<EndpointPort> DecodePort(const json& value, const Path& path, Repo
   // Upstream skips a port without a number silently, and so do we.
   const auto port = ReadPort(value, path, "port", true, kThen, report);
   if (name.bad || !protocol.value || port.bad) return std::nullopt;
-  const std::string text = name.value.value_or("");
+  const std::string_view text = name.value.value_or("");
   if (!text.empty() && !IsLabel(text)) {
     report->Invalid(Path(path, "name"),
                     absl::StrCat("is ", Quote(text),
@@ -35,11 +36,11 @@ std::optional<EndpointPort> DecodePort(const json& value, const Path& path, Repo
     return std::nullopt;
   }
   if (port.value.value_or(0) == 0) return std::nullopt;
-  return EndpointPort{text, *protocol.value, *port.value};
+  return EndpointPort{std::string(text), *protocol.value, *port.value};
 }
 
 // hints.forZones or hints.forNodes.
-std::vector<std::string> DecodeHints(const json& endpoint, const Path& parent, const char* key,
+std::vector<std::string> DecodeHints(const Value& endpoint, const Path& parent, const char* key,
                                      Reporter* report) {
   constexpr std::string_view kThen = "the endpoint counts as one without this hint";
   const auto hints = ReadObject(endpoint, parent, "hints", kThen, report);
@@ -49,21 +50,21 @@ std::vector<std::string> DecodeHints(const json& endpoint, const Path& parent, c
   if (!list.value) return {};
   const Path list_path(hints_path, key);
   std::vector<std::string> names;
-  for (size_t i = 0; i < (*list.value)->size(); ++i) {
-    const json& entry = (**list.value)[i];
-    const Path path(list_path, i);
-    if (!entry.is_object()) {
+  for (size_t i = 0; const Value& entry : **list.value) {
+    const Path path(list_path, i++);
+    if (!entry.is_mapping()) {
       report->Invalid(path, absl::StrCat("is ", Describe(entry), ", expected a mapping with name; ",
                                          std::string(kThen)));
       continue;
     }
     const auto name = ReadString(entry, path, "name", kThen, report);
-    if (name.value) names.push_back(*name.value);
+    if (name.value) names.emplace_back(*name.value);
   }
   return names;
 }
 
-bool DecodeConditions(const json& value, const Path& parent, Endpoint* endpoint, Reporter* report) {
+bool DecodeConditions(const Value& value, const Path& parent, Endpoint* endpoint,
+                      Reporter* report) {
   constexpr std::string_view kThen = "this endpoint is left out";
   const auto conditions = ReadObject(value, parent, "conditions", kThen, report);
   if (!conditions.value) return !conditions.bad;
@@ -79,10 +80,10 @@ bool DecodeConditions(const json& value, const Path& parent, Endpoint* endpoint,
   return !ready.bad && !serving.bad && !terminating.bad;
 }
 
-std::optional<Endpoint> DecodeEndpoint(const json& value, const Path& path, net::Family family,
+std::optional<Endpoint> DecodeEndpoint(const Value& value, const Path& path, net::Family family,
                                        Reporter* report) {
   constexpr std::string_view kThen = "this endpoint is left out";
-  if (!value.is_object()) {
+  if (!value.is_mapping()) {
     report->Invalid(
         path, absl::StrCat("is ", Describe(value), ", expected a mapping; ", std::string(kThen)));
     return std::nullopt;
@@ -96,7 +97,7 @@ std::optional<Endpoint> DecodeEndpoint(const json& value, const Path& path, net:
     return std::nullopt;
   }
   const Path address_path(addresses_path, size_t{0});
-  const json& text = (**addresses.value)[0];
+  const Value& text = (*addresses.value)->front();
   const auto address = ToAddress(text, address_path, kThen, report);
   if (!address) return std::nullopt;
   if (address->family() != family) {
@@ -117,7 +118,7 @@ std::optional<Endpoint> DecodeEndpoint(const json& value, const Path& path, net:
   if (!DecodeConditions(value, path, &endpoint, report)) return std::nullopt;
   const auto node = ReadString(value, path, "nodeName", kThen, report);
   if (node.bad) return std::nullopt;
-  const std::string node_name = node.value.value_or("");
+  const std::string_view node_name = node.value.value_or("");
   if (!node_name.empty() && !IsSubdomain(node_name)) {
     report->Invalid(Path(path, "nodeName"),
                     absl::StrCat("is ", Quote(node_name), ", expected the name of a Node; ",
@@ -131,10 +132,11 @@ std::optional<Endpoint> DecodeEndpoint(const json& value, const Path& path, net:
 }
 
 // Only a metric wants to know.
-TriggerTime DecodeTrigger(const json& object, const Path& metadata, Reporter* report) {
+TriggerTime DecodeTrigger(const Value& object, const Path& metadata, Reporter* report) {
   constexpr std::string_view kThen = "the time that the change took is not measured";
   const HarmlessFields harmless(report);
-  const auto annotations = ReadObject(object["metadata"], metadata, "annotations", kThen, report);
+  const auto annotations =
+      ReadObject(*object.Find("metadata"), metadata, "annotations", kThen, report);
   if (!annotations.value) return {};
   const auto time =
       ReadTime(**annotations.value, Path(metadata, "annotations"), kTriggerTime, kThen, report);
@@ -142,50 +144,55 @@ TriggerTime DecodeTrigger(const json& object, const Path& metadata, Reporter* re
 }
 
 // False: not decodable.
-bool DecodeLists(const json& object, const Path& root, EndpointSlice* slice, Reporter* report) {
+bool DecodeLists(const Value& object, const Path& root, EndpointSlice* slice, Reporter* report) {
   constexpr std::string_view kThen = "this object is left out";
   const auto ports = ReadList(object, root, "ports", kThen, report);
   const auto endpoints = ReadList(object, root, "endpoints", kThen, report);
   if (ports.bad || endpoints.bad) return false;
   const Path ports_path(root, "ports");
-  for (size_t i = 0; ports.value && i < (*ports.value)->size(); ++i) {
-    if (auto port = DecodePort((**ports.value)[i], Path(ports_path, i), report)) {
-      slice->ports.push_back(std::move(*port));
+  if (ports.value) {
+    slice->ports.reserve(std::min((*ports.value)->size(), kMostPorts));
+    for (size_t i = 0; const Value& value : **ports.value) {
+      if (auto port = DecodePort(value, Path(ports_path, i++), report)) {
+        slice->ports.push_back(std::move(*port));
+      }
     }
   }
   const Path endpoints_path(root, "endpoints");
-  for (size_t i = 0; endpoints.value && i < (*endpoints.value)->size(); ++i) {
-    auto endpoint =
-        DecodeEndpoint((**endpoints.value)[i], Path(endpoints_path, i), slice->family, report);
-    if (endpoint) slice->endpoints.push_back(std::move(*endpoint));
+  if (endpoints.value) {
+    slice->endpoints.reserve(std::min((*endpoints.value)->size(), kMostEndpoints));
+    for (size_t i = 0; const Value& value : **endpoints.value) {
+      auto endpoint = DecodeEndpoint(value, Path(endpoints_path, i++), slice->family, report);
+      if (endpoint) slice->endpoints.push_back(std::move(*endpoint));
+    }
   }
   return true;
 }
 
 }  // namespace
 
-ObjectName SliceOwner(const json& object, const ObjectName& name) {
-  Reporter quiet({}, "");
+ObjectName SliceOwner(const Value& object, const ObjectName& name) {
+  Reporter quiet("", "");
   const Path root;
-  const auto labels = ReadObject(object["metadata"], root, "labels", "", &quiet);
+  const auto labels = ReadObject(*object.Find("metadata"), root, "labels", "", &quiet);
   if (!labels.value) return {name.ns, ""};
-  const std::string owner =
+  const std::string_view owner =
       ReadString(**labels.value, root, kServiceName, "", &quiet).value.value_or("");
-  return {name.ns, IsLabel(owner) ? owner : ""};
+  return {name.ns, IsLabel(owner) ? std::string(owner) : ""};
 }
 
-SliceResult DecodeSlice(const json& object, const ObjectName& name, Reporter* report) {
+SliceResult DecodeSlice(const Value& object, const ObjectName& name, Reporter* report) {
   constexpr std::string_view kThen = "this object is left out";
   SliceResult result;
   result.service = SliceOwner(object, name);
   const Path root;
   const Path metadata(root, "metadata");
   const Path labels_path(metadata, "labels");
-  const auto labels = ReadObject(object["metadata"], metadata, "labels", kThen, report);
+  const auto labels = ReadObject(*object.Find("metadata"), metadata, "labels", kThen, report);
   if (labels.bad) return result;
   if (!labels.value || Member(**labels.value, kServiceName) == nullptr ||
-      (**labels.value).contains("service.kubernetes.io/headless") ||
-      (**labels.value).contains("service.kubernetes.io/service-proxy-name")) {
+      (**labels.value).Contains("service.kubernetes.io/headless") ||
+      (**labels.value).Contains("service.kubernetes.io/service-proxy-name")) {
     result.ignored = true;
     return result;
   }

@@ -15,6 +15,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "k8s-watch/quote.h"
+#include "k8s-watch/text_scan.h"
 #include "k8s-watch/tree_builder.h"
 #include "k8s-watch/yaml_scalar.h"
 
@@ -40,24 +41,6 @@ Position PositionAt(std::string_view text, size_t offset) {
 absl::Status ErrorAt(Position position, std::string_view text) {
   return absl::InvalidArgumentError(
       absl::StrCat("line ", position.line, ", column ", position.column, ": ", std::string(text)));
-}
-
-// Length of the UTF-8 sequence at the start of `text`, 0 when it is not one (overlong,
-// surrogate, beyond U+10FFFF or cut).
-size_t Utf8Length(std::string_view text) {
-  const auto byte = [text](size_t i) {
-    return i < text.size() ? static_cast<unsigned char>(text[i]) : 0U;
-  };
-  const auto follows = [&](size_t i) { return (byte(i) & 0xC0U) == 0x80U; };
-  const unsigned first = byte(0);
-  const unsigned second = byte(1);
-  if (first < 0x80) return 1;
-  if (first < 0xC2 || first > 0xF4 || !follows(1)) return 0;
-  if (first < 0xE0) return 2;
-  if ((first == 0xE0 && second < 0xA0) || (first == 0xED && second > 0x9F) || !follows(2)) return 0;
-  if (first < 0xF0) return 3;
-  if ((first == 0xF0 && second < 0x90) || (first == 0xF4 && second > 0x8F) || !follows(3)) return 0;
-  return 4;
 }
 
 absl::Status CheckText(std::string_view text) {

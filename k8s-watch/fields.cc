@@ -1,9 +1,10 @@
 #include "k8s-watch/fields.h"
 
 #include <algorithm>
-#include <array>
+#include <chrono>
 #include <cmath>
 #include <limits>
+#include <nlohmann/json.hpp>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -14,30 +15,32 @@ namespace {
 
 using nlohmann::json;
 
-std::string Wrong(const json& value, std::string_view expected, std::string_view then) {
+std::string Wrong(const Value& value, std::string_view expected, std::string_view then) {
   return absl::StrCat("is ", Describe(value), ", expected ", std::string(expected), "; ",
                       std::string(then));
 }
 
-std::optional<int64_t> WholeNumber(const json& value) {
-  if (const auto* number = value.get_ptr<const json::number_unsigned_t*>()) {
-    if (*number > static_cast<uint64_t>(std::numeric_limits<int64_t>::max())) {
-      return std::numeric_limits<int64_t>::max();
+std::optional<int64_t> WholeNumber(const Value& value) {
+  switch (value.type()) {
+    case Value::Type::kUnsigned:
+      return static_cast<int64_t>(
+          std::min<uint64_t>(value.unsigned_integer(), std::numeric_limits<int64_t>::max()));
+    case Value::Type::kInteger:
+      return value.integer();
+    case Value::Type::kFloat: {
+      const double real = value.real();
+      if (!(std::fabs(real) < 1e15) || std::trunc(real) != real) return std::nullopt;
+      return static_cast<int64_t>(real);
     }
-    return static_cast<int64_t>(*number);
+    default:
+      return std::nullopt;
   }
-  if (const auto* number = value.get_ptr<const json::number_integer_t*>()) return *number;
-  const auto* real = value.get_ptr<const json::number_float_t*>();
-  if (real == nullptr || !(std::fabs(*real) < 1e15) || std::trunc(*real) != *real) {
-    return std::nullopt;
-  }
-  return static_cast<int64_t>(*real);
 }
 
-Field<const json*> ReadTyped(const json& object, const Path& parent, const char* key,
-                             json::value_t type, std::string_view expected, std::string_view then,
-                             Reporter* report) {
-  const json* value = Member(object, key);
+Field<const Value*> ReadTyped(const Value& object, const Path& parent, std::string_view key,
+                              Value::Type type, std::string_view expected, std::string_view then,
+                              Reporter* report) {
+  const Value* value = Member(object, key);
   if (value == nullptr) return {};
   if (value->type() != type) {
     report->Invalid(Path(parent, key), Wrong(*value, expected, then));
@@ -46,14 +49,67 @@ Field<const json*> ReadTyped(const json& object, const Path& parent, const char*
   return {value, false};
 }
 
+// The common form of RFC 3339, "2026-01-31T12:00:00Z" with a fraction of a second or without; the
+// general one is slow.
+std::optional<absl::Time> ParseCommonTime(std::string_view text) {
+  const auto number = [text](size_t at, size_t digits) {
+    int value = 0;
+    for (const char c : text.substr(at, digits))
+      value = c < '0' || c > '9' || value < 0 ? -1 : value * 10 + (c - '0');
+    return value;
+  };
+  const size_t fraction = text.size() - 20;  // its digits, with the point
+  if (fraction == 1 || fraction > 10 || text[4] != '-' || text[7] != '-' || text[10] != 'T' ||
+      text[13] != ':' || text[16] != ':' || text.back() != 'Z' ||
+      (fraction > 0 && text[19] != '.')) {
+    return std::nullopt;
+  }
+  const int year = number(0, 4), month = number(5, 2), day = number(8, 2);
+  const int hour = number(11, 2), minute = number(14, 2), second = number(17, 2);
+  int nanos = fraction > 0 ? number(20, fraction - 1) : 0;
+  for (size_t digits = fraction; digits > 0 && digits < 10; ++digits)
+    nanos *= 10;
+  const std::chrono::year_month_day date(std::chrono::year(year),
+                                         std::chrono::month(static_cast<unsigned>(month)),
+                                         std::chrono::day(static_cast<unsigned>(day)));
+  if (year < 1970 || !date.ok() || hour < 0 || hour > 23 || minute < 0 || minute > 59 ||
+      second < 0 || second > 59 || nanos < 0) {
+    return std::nullopt;
+  }
+  const int64_t days = std::chrono::sys_days(date).time_since_epoch().count();
+  return absl::FromUnixSeconds(days * 86400 + hour * 3600 + minute * 60 + second) +
+         absl::Nanoseconds(nanos);
+}
+
+std::optional<absl::Time> ParseTime(std::string_view text) {
+  // absl would also take "infinite-past" and spaces around.
+  if (text.size() < 20 || text.size() > 40 || text[4] != '-' || text[10] != 'T' ||
+      text.find(' ') != std::string_view::npos) {
+    return std::nullopt;
+  }
+  if (const auto time = ParseCommonTime(text)) return time;
+  absl::Time time;
+  std::string error;
+  if (!absl::ParseTime(absl::RFC3339_full, absl::string_view(text.data(), text.size()), &time,
+                       &error)) {
+    return std::nullopt;
+  }
+  return time;
+}
+
 }  // namespace
 
 std::string Path::ToString() const {
   if (parent_ == nullptr) return "";
   std::string text = parent_->ToString();
-  if (key_ == nullptr) return absl::StrCat(text, "[", index_, "]");
+  if (key_.data() == nullptr) return absl::StrCat(text, "[", index_, "]");
   if (!text.empty()) text += '.';
-  return text + key_;
+  return text.append(key_);
+}
+
+ObjectRef Reporter::object() const {
+  if (name_ == nullptr) return {std::string(kind_), "", ""};
+  return {std::string(kind_), name_->ns, name_->name};
 }
 
 void Reporter::Add(const Path& path, ProblemReason reason, std::string text) {
@@ -62,12 +118,12 @@ void Reporter::Add(const Path& path, ProblemReason reason, std::string text) {
     ++left_out_;
     return;
   }
-  problems_.push_back({object_, origin_, path.ToString(), reason, std::move(text)});
+  problems_.push_back({object(), std::string(origin_), path.ToString(), reason, std::move(text)});
 }
 
 bool Reporter::MoveTo(std::vector<Problem>* out) {
   if (left_out_ > 0) {
-    problems_.push_back({object_, origin_, "", ProblemReason::kInvalid,
+    problems_.push_back({object(), std::string(origin_), "", ProblemReason::kInvalid,
                          absl::StrCat("has ", left_out_, " more problems like these")});
   }
   const bool any = !problems_.empty();
@@ -78,56 +134,69 @@ bool Reporter::MoveTo(std::vector<Problem>* out) {
   return any;
 }
 
-std::string Describe(const json& value) {
+std::string Describe(const Value& value) {
   switch (value.type()) {
-    case json::value_t::null:
+    case Value::Type::kNull:
       return "null";
-    case json::value_t::object:
-      return "a mapping";
-    case json::value_t::array:
-      return "a list";
-    case json::value_t::string:
-      return "the string " + Quote(*value.get_ptr<const json::string_t*>());
-    case json::value_t::boolean:
-      return value.get<bool>() ? "the boolean true" : "the boolean false";
-    case json::value_t::number_float:
+    case Value::Type::kBool:
+      return value.boolean() ? "the boolean true" : "the boolean false";
+    case Value::Type::kInteger:
+      return absl::StrCat(value.integer());
+    case Value::Type::kUnsigned:
+      return absl::StrCat(value.unsigned_integer());
+    case Value::Type::kFloat:
       // dump() writes null for these.
-      if (!std::isfinite(value.get<double>())) return "a number that is not finite";
-      [[fallthrough]];
-    default:
-      return value.dump();
+      if (!std::isfinite(value.real())) return "a number that is not finite";
+      return json(value.real()).dump();
+    case Value::Type::kString:
+      return "the string " + Quote(value.text());
+    case Value::Type::kList:
+      return "a list";
+    case Value::Type::kMapping:
+      return "a mapping";
   }
+  return "";
 }
 
-std::string QuoteText(const json& string) {
-  return Quote(*string.get_ptr<const json::string_t*>());
+std::string Describe(const json& value) {
+  if (value.is_object()) return "a mapping";
+  if (value.is_array()) return "a list";
+  return Describe(ToValues(value).front());
 }
 
-const json* Member(const json& object, const char* key) {
+std::string QuoteText(const Value& string) {
+  return Quote(string.text());
+}
+
+const Value* Member(const Value& object, std::string_view key) {
+  const Value* const found = object.Find(key);
+  return found == nullptr || found->is_null() ? nullptr : found;
+}
+
+const json* Member(const json& object, std::string_view key) {
   const auto found = object.find(key);
   return found == object.end() || found->is_null() ? nullptr : &*found;
 }
 
-Field<std::string> ReadString(const json& object, const Path& parent, const char* key,
-                              std::string_view then, Reporter* report) {
-  const auto field =
-      ReadTyped(object, parent, key, json::value_t::string, "a string", then, report);
+Field<std::string_view> ReadString(const Value& object, const Path& parent, std::string_view key,
+                                   std::string_view then, Reporter* report) {
+  const auto field = ReadTyped(object, parent, key, Value::Type::kString, "a string", then, report);
   if (!field.value) return {std::nullopt, field.bad};
-  return {*(*field.value)->get_ptr<const json::string_t*>(), false};
+  return {(*field.value)->text(), false};
 }
 
-Field<bool> ReadBool(const json& object, const Path& parent, const char* key, std::string_view then,
-                     Reporter* report) {
+Field<bool> ReadBool(const Value& object, const Path& parent, std::string_view key,
+                     std::string_view then, Reporter* report) {
   const auto field =
-      ReadTyped(object, parent, key, json::value_t::boolean, "true or false", then, report);
+      ReadTyped(object, parent, key, Value::Type::kBool, "true or false", then, report);
   if (!field.value) return {std::nullopt, field.bad};
-  return {(*field.value)->get<bool>(), false};
+  return {(*field.value)->boolean(), false};
 }
 
-Field<int64_t> ReadInteger(const json& object, const Path& parent, const char* key, int64_t low,
-                           int64_t high, std::string_view what, std::string_view then,
+Field<int64_t> ReadInteger(const Value& object, const Path& parent, std::string_view key,
+                           int64_t low, int64_t high, std::string_view what, std::string_view then,
                            Reporter* report) {
-  const json* value = Member(object, key);
+  const Value* value = Member(object, key);
   if (value == nullptr) return {};
   const auto number = WholeNumber(*value);
   if (!number || *number < low || *number > high) {
@@ -139,29 +208,21 @@ Field<int64_t> ReadInteger(const json& object, const Path& parent, const char* k
   return {*number, false};
 }
 
-Field<const json*> ReadObject(const json& object, const Path& parent, const char* key,
-                              std::string_view then, Reporter* report) {
-  return ReadTyped(object, parent, key, json::value_t::object, "a mapping", then, report);
+Field<const Value*> ReadObject(const Value& object, const Path& parent, std::string_view key,
+                               std::string_view then, Reporter* report) {
+  return ReadTyped(object, parent, key, Value::Type::kMapping, "a mapping", then, report);
 }
 
-Field<const json*> ReadList(const json& object, const Path& parent, const char* key,
-                            std::string_view then, Reporter* report) {
-  return ReadTyped(object, parent, key, json::value_t::array, "a list", then, report);
+Field<const Value*> ReadList(const Value& object, const Path& parent, std::string_view key,
+                             std::string_view then, Reporter* report) {
+  return ReadTyped(object, parent, key, Value::Type::kList, "a list", then, report);
 }
 
-Field<absl::Time> ReadTime(const json& object, const Path& parent, const char* key,
+Field<absl::Time> ReadTime(const Value& object, const Path& parent, std::string_view key,
                            std::string_view then, Reporter* report) {
   const auto text = ReadString(object, parent, key, then, report);
   if (!text.value) return {std::nullopt, text.bad};
-  absl::Time time;
-  std::string error;
-  // ParseTime would also take "infinite-past" and spaces around.
-  const bool shape = text.value->size() >= 20 && text.value->size() <= 40 &&
-                     (*text.value)[4] == '-' && (*text.value)[10] == 'T' &&
-                     text.value->find(' ') == std::string::npos;
-  if (shape && absl::ParseTime(absl::RFC3339_full, *text.value, &time, &error)) {
-    return {time, false};
-  }
+  if (const auto time = ParseTime(*text.value)) return {*time, false};
   report->Invalid(
       Path(parent, key),
       absl::StrCat("is ", Quote(*text.value), ", expected a time like \"2026-01-31T12:00:00Z\"; ",
@@ -169,13 +230,11 @@ Field<absl::Time> ReadTime(const json& object, const Path& parent, const char* k
   return {std::nullopt, true};
 }
 
-Field<net::Protocol> ReadProtocol(const json& object, const Path& parent, std::string_view then,
+Field<net::Protocol> ReadProtocol(const Value& object, const Path& parent, std::string_view then,
                                   Reporter* report) {
-  const json* value = Member(object, "protocol");
-  if (value == nullptr) return {net::Protocol::kTcp, false};
-  const auto* text = value->get_ptr<const json::string_t*>();
-  if (text != nullptr && text->empty()) return {net::Protocol::kTcp, false};
-  const auto protocol = text == nullptr ? std::nullopt : net::ParseProtocol(*text);
+  const Value* value = Member(object, "protocol");
+  if (value == nullptr || value->Says("")) return {net::Protocol::kTcp, false};
+  const auto protocol = value->is_string() ? net::ParseProtocol(value->text()) : std::nullopt;
   if (!protocol) {
     report->Invalid(Path(parent, "protocol"), Wrong(*value, "TCP, UDP or SCTP", then));
     return {std::nullopt, true};
@@ -183,19 +242,18 @@ Field<net::Protocol> ReadProtocol(const json& object, const Path& parent, std::s
   return {*protocol, false};
 }
 
-Field<uint16_t> ReadPort(const json& object, const Path& parent, const char* key, bool zero_allowed,
-                         std::string_view then, Reporter* report) {
-  const json* value = Member(object, key);
+Field<uint16_t> ReadPort(const Value& object, const Path& parent, std::string_view key,
+                         bool zero_allowed, std::string_view then, Reporter* report) {
+  const Value* value = Member(object, key);
   if (zero_allowed && value != nullptr && WholeNumber(*value) == 0) return {0, false};
   const auto number = ReadInteger(object, parent, key, 1, 65535, "a port number", then, report);
   if (!number.value) return {std::nullopt, number.bad};
   return {static_cast<uint16_t>(*number.value), false};
 }
 
-std::optional<net::Address> ToAddress(const json& value, const Path& path, std::string_view then,
+std::optional<net::Address> ToAddress(const Value& value, const Path& path, std::string_view then,
                                       Reporter* report) {
-  const auto* text = value.get_ptr<const json::string_t*>();
-  const auto address = text == nullptr ? std::nullopt : net::Address::Parse(*text);
+  const auto address = value.is_string() ? net::Address::Parse(value.text()) : std::nullopt;
   if (!address) report->Invalid(path, Wrong(value, "an IPv4 or IPv6 address", then));
   return address;
 }

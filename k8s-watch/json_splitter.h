@@ -40,9 +40,11 @@ class JsonSplitter {
   const std::string& envelope() const { return envelope_; }
 
  private:
+  size_t SkipString(std::string_view bytes);
+  size_t SkipPart(std::string_view bytes);
+  absl::Status OnPart(std::string_view piece);
   absl::Status Structural(char c);
-  absl::Status OpenPart();
-  absl::Status Keep(std::string_view bytes);
+  absl::Status Keep(std::string_view bytes);  // in the envelope
 
   const Shape shape_;
   const Visit visit_;
@@ -51,12 +53,12 @@ class JsonSplitter {
   bool escaped_ = false;
   bool in_items_ = false;  // between the brackets of "items", at depth 2 or below
   bool in_part_ = false;
-  bool comma_needed_ = false;  // a part has ended, and nothing has come since
+  bool comma_needed_ = false;  // a part has come, and nothing since
   bool comma_seen_ = false;    // a comma has come since the last part
   bool items_seen_ = false;
   bool done_ = false;  // of a list: its object has ended
   std::string word_;   // the last string in the envelope at depth 1
-  std::string part_;
+  std::string part_;   // what earlier pieces had of it
   std::string envelope_;
 };
 

@@ -14,6 +14,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "k8s-watch/decode.h"
+#include "k8s-watch/json_reader.h"
 #include "k8s-watch/json_splitter.h"
 #include "k8s-watch/source.h"
 
@@ -59,6 +60,7 @@ class ListDecoder {
   const ObjectKind kind_;
   const std::function<void(StreamObject)> visit_;
   size_t items_ = 0;
+  JsonReader reader_;
   JsonSplitter splitter_;
 };
 
@@ -91,6 +93,7 @@ class WatchDecoder {
 
   const ObjectKind kind_;
   const std::function<absl::Status(WatchEvent)> visit_;
+  JsonReader reader_;
   JsonSplitter splitter_;
 };
 
