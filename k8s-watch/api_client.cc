@@ -29,11 +29,13 @@ constexpr size_t kMaxHeadLine = size_t{8} << 10;
 // What httplib reads from and writes to. Keeps the first error.
 class ConnectionStream final : public httplib::Stream {
  public:
-  // `on_wait` as ResponseReader::OnWait(); `on_bytes`: some have come.
+  // `on_wait` and `on_pause` as of ResponseReader; `on_bytes`: some have come.
   ConnectionStream(Connection* connection, std::function<absl::Status()> on_wait,
-                   std::function<void()> on_bytes, absl::Status* status)
+                   std::function<void()> on_pause, std::function<void()> on_bytes,
+                   absl::Status* status)
       : connection_(connection),
         on_wait_(std::move(on_wait)),
+        on_pause_(std::move(on_pause)),
         on_bytes_(std::move(on_bytes)),
         status_(status) {}
 
@@ -42,6 +44,7 @@ class ConnectionStream final : public httplib::Stream {
   ssize_t read(char* to, size_t size) override {
     if (begin_ == end_) {
       if (!status_->ok()) return -1;
+      on_pause_();
       const auto wait = [this] {
         last_wait_ = std::chrono::steady_clock::now();
         return on_wait_();
@@ -101,6 +104,7 @@ class ConnectionStream final : public httplib::Stream {
 
   Connection* const connection_;
   const std::function<absl::Status()> on_wait_;
+  const std::function<void()> on_pause_;
   const std::function<void()> on_bytes_;
   absl::Status* const status_;
   // As much as one TLS record brings.
@@ -267,7 +271,8 @@ class ApiClient::Http final : public httplib::ClientImpl {
       if (owner_.options_.liveness) owner_.options_.liveness->Heard(owner_.current_);
     };
     ConnectionStream stream(
-        connection_.get(), [this] { return OnWait(); }, heard, &status_);
+        connection_.get(), [this] { return OnWait(); }, [this] { reader_->OnPause(); }, heard,
+        &status_);
     stream_ = &stream;
     const bool done = callback(stream);
     stream_ = nullptr;

@@ -44,6 +44,8 @@ class Joint {
     const std::lock_guard lock(mutex_);
     sink_->OnChange(std::move(change));
   }
+  // Not one at a time: whoever brings news into force keeps nobody from reading.
+  void OnPause() { sink_->OnPause(); }
   void OnSynced(size_t watch, bool complete) {
     const std::lock_guard lock(mutex_);
     // What was complete once is known well enough: nothing that a later list keeps back is lost.
@@ -89,6 +91,7 @@ class OneOf final : public EventSink {
  public:
   OneOf(Joint* joint, size_t watch) : joint_(joint), watch_(watch) {}
   void OnChange(ObjectChange change) override { joint_->OnChange(std::move(change)); }
+  void OnPause() override { joint_->OnPause(); }
   void OnSynced(bool complete) override { joint_->OnSynced(watch_, complete); }
   void OnProblems(std::vector<Problem> problems) override {
     joint_->OnProblems(watch_, std::move(problems));

@@ -153,6 +153,7 @@ class ManifestSource::Worker : private ScanGuard {
       sink_->OnProblems(std::move(problems));
     }
     sink_->OnSynced(index.complete());
+    sink_->OnPause();
   }
 
   void Run() {
@@ -270,6 +271,7 @@ class ManifestSource::Worker : private ScanGuard {
       synced_ = complete;
       sink_->OnSynced(complete);
     }
+    sink_->OnPause();
   }
 
   // Until there is something to look at.

@@ -107,6 +107,8 @@ class Reflector::Reply final : public ResponseReader {
     return CheckTime();
   }
 
+  void OnPause() override { owner_->sink_->OnPause(); }
+
   // The initial events of a streaming list have come.
   void EndInitial() { initial_ = false; }
 
@@ -245,6 +247,7 @@ Reflector::Duration Reflector::Step() {
                         : state_ == State::kList ? AfterList(reply)
                                                  : AfterWatch(reply);
   PublishProblems(true);
+  sink_->OnPause();
   return wait;
 }
 

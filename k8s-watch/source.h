@@ -67,7 +67,11 @@ class EventSink {
  public:
   virtual ~EventSink() = default;
 
+  // It may rest until OnPause(), which always follows.
   virtual void OnChange(ObjectChange change) = 0;
+  // All that had come was handed over, and the source is about to wait. Often there is nothing new.
+  // The source's own thread may do here what is to be done; threads may meet.
+  virtual void OnPause() {}
   // Everything that was there at the start has been handed over. `complete` is false
   // while part of it could not be read (a broken file): then nothing may be removed.
   // Called again with true when the rest has been read.

@@ -13,6 +13,7 @@
 #include <chrono>
 #include <cstring>
 #include <ctime>
+#include <mutex>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -76,6 +77,7 @@ class Agent {
       : options_(options),
         watched_(watched),
         started_(Moment::Now()),
+        queue_([this] { return HandleNow(); }),
         board_(started_.steady),
         progress_(&board_, &metrics_, started_.wall) {}
 
@@ -87,7 +89,10 @@ class Agent {
  private:
   absl::Status Watch(int fd);
   absl::Status PutInForce();
+  absl::Status Follow(std::unique_lock<std::mutex>& owner);
   void HandleEvents();
+  // On a source's thread.
+  bool HandleNow();
   void LookAtNode(const EventQueue::Batch& batch);
   void UpdateHealth();
   // `began`: when the attempt did whose result this is.
@@ -110,6 +115,10 @@ class Agent {
   const config::AgentConfig& options_;
   const std::vector<Watched>& watched_;
   const Moment started_;
+  // Whoever holds it owns all that stands below, but for what other threads are given: the main
+  // thread whenever it does not wait, or a source's thread that brings its news into force.
+  std::mutex owner_;
+  bool following_ = false;  // the news of a source's thread may be dealt with there
   k8s::Source* source_ = nullptr;
   os::UniqueFd lock_;
   os::UniqueFd epoll_;
@@ -470,12 +479,22 @@ void Agent::UpdateHealth() {
 
 void Agent::HandleEvents() {
   EventQueue::Batch batch = queue_.Drain();
+  // A source's thread may have been faster.
+  if (batch.empty()) return;
   const Moment began = Moment::Now();
   progress_.Took(batch, began);
   LookAtNode(batch);
   if (batch.changes.size() == 1) read_at_ = batch.changes.front().read_at;
   AfterReconcile(began, reconciler_->Handle(std::move(batch)));
   read_at_ = {};
+}
+
+// What the main thread holds up, it deals with itself as soon as it can.
+bool Agent::HandleNow() {
+  const std::unique_lock owner(owner_, std::try_to_lock);
+  if (!owner.owns_lock() || !following_) return false;
+  HandleEvents();
+  return true;
 }
 
 void Agent::AfterReconcile(const Moment& began, const absl::Status& status) {
@@ -543,11 +562,23 @@ void Agent::Tick() {
 }
 
 absl::Status Agent::Loop() {
+  std::unique_lock owner(owner_);
+  absl::Status status = Follow(owner);
+  following_ = false;
+  return status;
+}
+
+// `owner` is held but for the waiting.
+absl::Status Agent::Follow(std::unique_lock<std::mutex>& owner) {
   while (true) {
     std::array<epoll_event, 8> events{};
     // Between two slices everything else has its turn.
-    const int count = epoll_wait(epoll_.get(), events.data(), events.size(), forgetting_ ? 0 : -1);
-    if (count < 0 && errno != EINTR) return os::ErrnoStatus(errno, "epoll_wait");
+    const int patience = forgetting_ ? 0 : -1;
+    owner.unlock();
+    const int count = epoll_wait(epoll_.get(), events.data(), events.size(), patience);
+    const int error = errno;
+    owner.lock();
+    if (count < 0 && error != EINTR) return os::ErrnoStatus(error, "epoll_wait");
     for (int i = 0; i < count; ++i) {
       const int fd = events[static_cast<size_t>(i)].data.fd;
       if (fd == signals_.get()) {
@@ -576,6 +607,7 @@ absl::Status Agent::Loop() {
     const bool whole = !datapath_->content_lost() || reconciler_->complete();
     if (!in_force_ && reconciler_->ready() && whole) {
       if (absl::Status status = PutInForce(); !status.ok()) return status;
+      following_ = true;
     }
   }
 }

@@ -8,7 +8,8 @@
 
 namespace waggle::agent {
 
-EventQueue::EventQueue() : event_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {}
+EventQueue::EventQueue(std::function<bool()> handle)
+    : handle_(std::move(handle)), event_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {}
 
 void EventQueue::Signal() {
   const uint64_t one = 1;
@@ -28,6 +29,7 @@ health::ByFamily<bool> FamiliesOf(const k8s::ObjectChange& change) {
 void EventQueue::OnChange(k8s::ObjectChange change) {
   if (change.read_at == health::Time()) change.read_at = std::chrono::steady_clock::now();
   const health::ByFamily<bool> families = FamiliesOf(change);
+  bool many = false;
   {
     const std::lock_guard lock(mutex_);
     for (size_t i = 0; i < families.size(); ++i) {
@@ -54,7 +56,20 @@ void EventQueue::OnChange(k8s::ObjectChange change) {
       change.read_at = std::min(change.read_at, before.read_at);
       before = std::move(change);
     }
+    many = fresh && pending_.changes.size() % kMany == 0;
+    resting_ = !many;
   }
+  if (many) Signal();
+}
+
+void EventQueue::OnPause() {
+  bool few = true;
+  {
+    const std::lock_guard lock(mutex_);
+    if (!std::exchange(resting_, false)) return;
+    few = pending_.changes.size() < kMany;
+  }
+  if (few && handle_ && handle_()) return;
   Signal();
 }
 
@@ -81,6 +96,7 @@ EventQueue::Batch EventQueue::Drain() {
   const std::lock_guard lock(mutex_);
   index_.clear();
   waiting_ = Waiting();
+  resting_ = false;
   return std::exchange(pending_, Batch{});
 }
 

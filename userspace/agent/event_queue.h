@@ -1,7 +1,9 @@
-// The one queue between sources (their threads) and the owner thread.
+// The one queue between sources (their threads) and whoever owns what becomes of their objects.
 #ifndef WAGGLE_USERSPACE_AGENT_EVENT_QUEUE_H_
 #define WAGGLE_USERSPACE_AGENT_EVENT_QUEUE_H_
 
+#include <cstddef>
+#include <functional>
 #include <mutex>
 #include <optional>
 #include <vector>
@@ -22,11 +24,20 @@ class EventQueue final : public k8s::EventSink {
     std::vector<k8s::ObjectChange> changes;        // one for each object, in order of arrival
     std::optional<bool> synced;                    // the last OnSynced(), if any
     std::optional<std::vector<Problem>> problems;  // the last OnProblems(), if any
+
+    bool empty() const { return changes.empty() && !synced && !problems; }
   };
 
-  EventQueue();
+  // So many changes that rest are many: another thread takes them while the source reads on.
+  static constexpr size_t kMany = 64;
+
+  // `handle`, on the source's thread: what rests is drained and dealt with at once, or false: the
+  // reader of event_fd() does it. To wake another thread takes longer than a change does. Without
+  // it, and for many changes, it is always the reader.
+  explicit EventQueue(std::function<bool()> handle = nullptr);
 
   void OnChange(k8s::ObjectChange change) override;
+  void OnPause() override;
   void OnSynced(bool complete) override;
   void OnProblems(std::vector<Problem> problems) override;
 
@@ -41,17 +52,20 @@ class EventQueue final : public k8s::EventSink {
     health::Oldest oldest;
   };
   Waiting waiting() const;
-  // Readable while there may be something to drain. Owned by the queue.
+  // Readable while there may be something to drain that no source is about to deal with. Owned by
+  // the queue.
   int event_fd() const { return event_.get(); }
 
  private:
   void Signal();
 
+  const std::function<bool()> handle_;
   os::UniqueFd event_;
   mutable std::mutex mutex_;
   Batch pending_;
   absl::flat_hash_map<k8s::ObjectKey, size_t> index_;  // into pending_.changes
   Waiting waiting_;
+  bool resting_ = false;  // nobody has been told of the last change
 };
 
 // The families whose traffic a change may concern.

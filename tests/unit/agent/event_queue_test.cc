@@ -1,14 +1,20 @@
 #include "userspace/agent/event_queue.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <poll.h>
 
+#include <atomic>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <thread>
+#include <vector>
 
 namespace waggle::agent {
 namespace {
+
+using testing::ElementsAre;
 
 k8s::ObjectChange ServiceOn(const std::string& name, uint16_t port) {
   auto service = std::make_shared<k8s::Service>();
@@ -93,23 +99,101 @@ TEST(EventQueue, ProblemsReplaceThoseBefore) {
   EXPECT_TRUE(queue.Drain().problems->empty());
 }
 
-TEST(EventQueue, NothingIsLostBetweenThreads) {
-  EventQueue queue;
-  constexpr uint16_t kLast = 20000;
-  std::thread source([&] {
-    for (uint16_t port = 1; port <= kLast; ++port)
-      queue.OnChange(ServiceOn("a", port));
+TEST(EventQueue, WhatRestsIsDealtWithAtThePauseOnTheSourcesThread) {
+  std::vector<uint16_t> handled;
+  EventQueue queue([&] {
+    for (const k8s::ObjectChange& change : queue.Drain().changes)
+      handled.push_back(PortOf(change));
+    return true;
   });
-  uint16_t seen = 0;
-  while (seen != kLast) {
-    pollfd entry{queue.event_fd(), POLLIN, 0};
-    ASSERT_EQ(poll(&entry, 1, 10000), 1);
+  queue.OnPause();
+  EXPECT_THAT(handled, ElementsAre());
+  queue.OnChange(ServiceOn("a", 1));
+  queue.OnChange(ServiceOn("b", 2));
+  EXPECT_THAT(handled, ElementsAre());
+  queue.OnPause();
+  queue.OnPause();
+  EXPECT_THAT(handled, ElementsAre(1, 2));
+  EXPECT_FALSE(Readable(queue.event_fd()));
+  // The reader was faster.
+  queue.OnChange(ServiceOn("c", 3));
+  EXPECT_EQ(queue.Drain().changes.size(), 1u);
+  queue.OnPause();
+  EXPECT_THAT(handled, ElementsAre(1, 2));
+  EXPECT_FALSE(Readable(queue.event_fd()));
+}
+
+TEST(EventQueue, TheReaderHasWhatTheSourceCannotDealWith) {
+  int asked = 0;
+  EventQueue queue([&] {
+    ++asked;
+    return false;
+  });
+  queue.OnChange(ServiceOn("a", 1));
+  EXPECT_FALSE(Readable(queue.event_fd()));
+  queue.OnPause();
+  EXPECT_EQ(asked, 1);
+  EXPECT_TRUE(Readable(queue.event_fd()));
+  EXPECT_EQ(queue.Drain().changes.size(), 1u);
+  // What is no change does not rest.
+  queue.OnProblems({});
+  EXPECT_TRUE(Readable(queue.event_fd()));
+  queue.OnPause();
+  EXPECT_EQ(asked, 1);
+}
+
+TEST(EventQueue, TheReaderHasManyWhileTheSourceReadsOn) {
+  EventQueue queue([] {
+    ADD_FAILURE() << "asked";
+    return true;
+  });
+  for (size_t i = 0; i < EventQueue::kMany; ++i) {
+    EXPECT_FALSE(Readable(queue.event_fd())) << i;
+    queue.OnChange(ServiceOn(std::to_string(i), 1));
+  }
+  EXPECT_TRUE(Readable(queue.event_fd()));
+  // One more, which may have come too late for the reader.
+  queue.OnChange(ServiceOn("last", 1));
+  queue.OnPause();
+  EXPECT_TRUE(Readable(queue.event_fd()));
+  EXPECT_EQ(queue.Drain().changes.size(), EventQueue::kMany + 1);
+}
+
+// Whether the reader or the source deals with a change: somebody does, with the last one last.
+TEST(EventQueue, NothingIsLostBetweenThreads) {
+  std::mutex owner;
+  std::atomic<uint16_t> seen = 0;
+  const auto take = [&](EventQueue& queue) {
     for (const k8s::ObjectChange& change : queue.Drain().changes) {
       EXPECT_GT(PortOf(change), seen);
       seen = PortOf(change);
     }
-  }
+  };
+  EventQueue queue([&] {
+    const std::unique_lock lock(owner, std::try_to_lock);
+    if (!lock.owns_lock()) return false;
+    take(queue);
+    return true;
+  });
+  constexpr uint16_t kLast = 20000;
+  std::thread source([&] {
+    for (uint16_t port = 1; port <= kLast; ++port) {
+      queue.OnChange(ServiceOn("a", port));
+      if (port % 3 == 0 || port == kLast) queue.OnPause();
+    }
+  });
+  std::thread reader([&] {
+    while (seen != kLast) {
+      pollfd entry{queue.event_fd(), POLLIN, 0};
+      if (poll(&entry, 1, 10) == 0) continue;
+      const std::lock_guard lock(owner);
+      take(queue);
+    }
+  });
   source.join();
+  // By now it was dealt with, or the reader has been told.
+  reader.join();
+  EXPECT_EQ(queue.Drain().changes.size(), 0u);
 }
 
 }  // namespace

@@ -9,9 +9,11 @@
 
 #include <atomic>
 #include <chrono>
+#include <condition_variable>
 #include <cstdlib>
 #include <functional>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <thread>
 #include <vector>
@@ -44,6 +46,16 @@ class Recorder final : public ResponseReader {
     return max_waits > 0 && waits >= max_waits ? absl::DeadlineExceededError("enough")
                                                : absl::OkStatus();
   }
+  void OnPause() override {
+    const std::lock_guard lock(mutex);
+    at_pause = body;
+    changed.notify_all();
+  }
+  // What had come at a pause.
+  bool AwaitAtPause(const std::string& text) {
+    std::unique_lock lock(mutex);
+    return changed.wait_for(lock, std::chrono::seconds(20), [&] { return at_pause == text; });
+  }
 
   int status = 0;
   std::string retry_after;
@@ -51,6 +63,9 @@ class Recorder final : public ResponseReader {
   std::atomic<bool> received = false;
   std::atomic<int> waits = 0;
   int max_waits = 0;
+  std::mutex mutex;
+  std::condition_variable changed;
+  std::string at_pause;
 };
 
 const TestAuthority& Authority() {
@@ -141,6 +156,29 @@ TEST_F(ApiClientTest, HandsOnAnyStatus) {
     EXPECT_EQ(recorder.body, "why");
     EXPECT_EQ(recorder.retry_after, "7");
   }
+}
+
+// Each event of a watch is followed by a pause, with all of it handed on.
+TEST_F(ApiClientTest, PausesBeforeItWaits) {
+  Recorder recorder;
+  std::vector<bool> paused;
+  for (const bool tls : {false, true}) {
+    recorder.body.clear();
+    const auto serve = [&](Exchange& exchange) {
+      exchange.Head(200);
+      std::string sent;
+      for (const std::string text : {"first", "second", "third"}) {
+        exchange.Chunk(text);
+        sent += text;
+        paused.push_back(recorder.AwaitAtPause(sent));
+      }
+      exchange.EndChunks();
+    };
+    tls ? ServeTls(serve) : Serve(serve);
+    client_.reset();
+    ASSERT_TRUE(Get(&recorder).ok());
+  }
+  EXPECT_EQ(paused, std::vector<bool>(6, true));
 }
 
 TEST_F(ApiClientTest, ShowsItselfAnewWhenItIsNotAccepted) {

@@ -82,6 +82,7 @@ class FakeTransport final : public Transport {
   absl::Status Pass(seconds time, ResponseReader* reader) {
     for (; time.count() > 0; time -= seconds(1)) {
       now += seconds(1);
+      reader->OnPause();
       if (auto s = reader->OnWait(); !s.ok()) return s;
     }
     return absl::OkStatus();
@@ -104,8 +105,10 @@ class Log final : public EventSink {
       state = std::to_string(service->ports.empty() ? 0 : service->ports[0].port);
     }
     lines.push_back(change.key.name.name + " " + state);
+    ++resting;
     read_at.push_back(change.read_at);
   }
+  void OnPause() override { resting = 0; }
   void OnSynced(bool complete) override { lines.push_back(complete ? "synced" : "synced in part"); }
   void OnProblems(std::vector<Problem> all) override {
     problems.clear();
@@ -118,6 +121,7 @@ class Log final : public EventSink {
   std::vector<std::string> lines;
   std::vector<std::string> problems;
   std::vector<Reflector::Time> read_at;  // of changes
+  size_t resting = 0;                    // changes since the last pause
 };
 
 std::string Svc(const std::string& name, int port, const std::string& version = "5") {
@@ -187,6 +191,7 @@ TEST_P(ReflectorTable, AsksAndTells) {
   std::vector<int> waits;
   while (!transport.answers.empty()) {
     const auto wait = reflector.Step();
+    EXPECT_EQ(log.resting, 0u);
     waits.push_back(static_cast<int>(wait.count()));
     transport.now += wait;
   }
