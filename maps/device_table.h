@@ -1,5 +1,5 @@
 // The maps `devices` and `settings`: what the packet path knows of this node. Written by
-// the agent's owner thread, before the programs are attached that read them.
+// the agent's owner, before the programs are attached that read them.
 #ifndef WAGGLE_MAPS_DEVICE_TABLE_H_
 #define WAGGLE_MAPS_DEVICE_TABLE_H_
 

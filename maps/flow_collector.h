@@ -24,7 +24,7 @@ struct CollectorCounts {
   uint64_t rounds = 0;     // times that all of `flows` was looked at
 };
 
-// Used by one thread: the agent's owner thread.
+// Used by one thread at a time: the agent's owner.
 class FlowCollector {
  public:
   // A round over all of `flows` takes no longer than this, if Tick() is called each second.

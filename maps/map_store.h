@@ -40,7 +40,7 @@ class MapStore {
   // Valid where Read() has found something or a row was stored; elsewhere nothing may be there
   // to look at.
   virtual ArrayView arrays() const = 0;
-  // The row that the agent says about itself, for the owner thread to write in place: no
+  // The row that the agent says about itself, for the owner to write in place: no
   // program reads it. Valid as long as the store.
   virtual waggle_agent* agent() = 0;
 };

@@ -1,5 +1,6 @@
-// The agent: one owner thread that takes events from sources and keeps the node's maps
-// and programs in force.
+// The agent: takes events from sources and keeps the node's maps and programs in force. All that it
+// knows has one owner at a time, as a rule the main thread; a source's thread becomes it for a
+// moment to bring its own news into force (docs/design.md).
 #ifndef WAGGLE_USERSPACE_AGENT_AGENT_H_
 #define WAGGLE_USERSPACE_AGENT_AGENT_H_
 

@@ -19,7 +19,7 @@
 
 namespace waggle::agent {
 
-// Lives on the owner thread; its handlers run on the server's and only read what is shared with
+// Of the agent's owner; its handlers run on the server's and only read what is shared with
 // them: atomics, and values behind a lock that is held for the copy of a pointer.
 class HttpSites {
  public:
@@ -48,7 +48,7 @@ class HttpSites {
   const EventQueue* queue_;
   metrics::AgentMetrics* metrics_;
   const k8s::Source* source_;
-  // Where the ports of health checks are opened now. Of the owner thread.
+  // Where the ports of health checks are opened now. Of the owner.
   std::vector<net::Address> check_addresses_;
   std::map<uint16_t, std::string> check_names_;
   std::vector<http::SiteNews> news_;  // from the start

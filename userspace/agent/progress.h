@@ -22,7 +22,7 @@ struct Moment {
   static Moment Now();
 };
 
-// Used by the owner thread.
+// Used by the owner.
 class Progress {
  public:
   // So many waiting changes are measured; when the kernel refuses for long, others only count.

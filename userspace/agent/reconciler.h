@@ -39,7 +39,7 @@ struct ProblemChanges {
   std::vector<Problem> cleared;
 };
 
-// Used by one thread. Not restartable after destruction of `store`.
+// Used by one thread at a time. Not restartable after destruction of `store`.
 class Reconciler {
  public:
   // `store` is not owned.

@@ -1,5 +1,5 @@
-// Where the owner thread writes how it is doing, for the HTTP server to read without ever making it
-// wait.
+// Where the agent's owner writes how it is doing, for the HTTP server to read without ever making
+// it wait.
 #ifndef WAGGLE_USERSPACE_HEALTH_BOARD_H_
 #define WAGGLE_USERSPACE_HEALTH_BOARD_H_
 
@@ -67,7 +67,7 @@ class Board {
  public:
   explicit Board(Time now) { Beat(now); }
 
-  // Of the owner thread.
+  // Of the owner.
   void Beat(Time now) { beat_ns_.store(Ns(now), std::memory_order_relaxed); }
   void SetPending(const Oldest& oldest) {
     for (size_t i = 0; i < oldest.size(); ++i) {
@@ -80,7 +80,7 @@ class Board {
   void SetNodeEligible(bool eligible) { eligible_.store(eligible, std::memory_order_relaxed); }
   Published<ServiceChecks>& checks() { return checks_; }
 
-  // From any thread. `queued` has not been taken by the owner thread yet.
+  // From any thread. `queued` has not been taken by the owner yet.
   State Read(const Oldest& queued, Duration sync_period, Time now, WallTime wall) const;
 
  private:

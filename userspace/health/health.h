@@ -34,7 +34,7 @@ struct State {
     std::optional<WallTime> updated;
   };
   ByFamily<Family> families;
-  Duration silent{0};  // since the owner thread last said that it lives
+  Duration silent{0};  // since the main thread last said that it lives
   bool node_eligible = false;
   Duration sync_period = std::chrono::seconds(30);
   WallTime now;
@@ -57,7 +57,7 @@ struct Answer {
 };
 
 // No change has waited for more than twice the sync period. A family that was never up to date is
-// starting, and not late. An owner thread that says nothing for so long is.
+// starting, and not late. A main thread that says nothing for so long is.
 bool ProxyHealthy(const State& state);
 
 Answer Healthz(const State& state);

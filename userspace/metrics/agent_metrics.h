@@ -1,4 +1,4 @@
-// What the agent counts about itself. Each value has one writer: the owner thread, or the HTTP
+// What the agent counts about itself. Each value has one writer: the agent's owner, or the HTTP
 // server's where it says so.
 #ifndef WAGGLE_USERSPACE_METRICS_AGENT_METRICS_H_
 #define WAGGLE_USERSPACE_METRICS_AGENT_METRICS_H_

@@ -21,7 +21,7 @@ struct Facts {
   std::span<const k8s::RequestCounts> api;       // none: no apiserver is asked
   const k8s::EventCounts* events = nullptr;      // null: nobody can be told
   ProcessFacts process;
-  // In the queue between sources and the owner thread.
+  // In the queue between sources and the owner.
   size_t queued_services = 0;
   size_t queued_slices = 0;
   size_t queued_others = 0;
