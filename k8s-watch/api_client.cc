@@ -44,12 +44,11 @@ class ConnectionStream final : public httplib::Stream {
   ssize_t read(char* to, size_t size) override {
     if (begin_ == end_) {
       if (!status_->ok()) return -1;
-      on_pause_();
       const auto wait = [this] {
         last_wait_ = std::chrono::steady_clock::now();
         return on_wait_();
       };
-      auto got = connection_->Read(buffer_.data(), buffer_.size(), wait);
+      auto got = connection_->Read(buffer_.data(), buffer_.size(), on_pause_, wait);
       if (!got.ok()) {
         *status_ = got.status();
         return -1;
@@ -128,6 +127,7 @@ class AnyAnswer final : public ResponseReader {
     return absl::OkStatus();
   }
   absl::Status OnData(std::string_view) override { return absl::OkStatus(); }
+  void OnPause() override {}
   absl::Status OnWait() override {
     if (std::chrono::steady_clock::now() < deadline_) return absl::OkStatus();
     return absl::DeadlineExceededError("no answer from there");

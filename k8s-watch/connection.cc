@@ -294,7 +294,9 @@ absl::StatusOr<short> Connection::Want(int result, const char* doing) {
 }
 
 absl::StatusOr<size_t> Connection::Read(char* to, size_t size,
+                                        const std::function<void()>& on_pause,
                                         const std::function<absl::Status()>& on_wait) {
+  bool paused = false;
   while (true) {
     short want = POLLIN;
     if (ssl_ != nullptr) {
@@ -315,6 +317,7 @@ absl::StatusOr<size_t> Connection::Read(char* to, size_t size,
         return absl::UnavailableError(absl::StrCat("read: ", std::strerror(errno)));
       }
     }
+    if (!std::exchange(paused, true)) on_pause();
     const absl::Status status = WaitFor(fd_, want, stop_fd_, steady_clock::now() + kTick);
     if (status.ok()) continue;
     if (!absl::IsDeadlineExceeded(status)) return status;

@@ -51,12 +51,13 @@ class Connection {
   Connection(const Connection&) = delete;
   Connection& operator=(const Connection&) = delete;
 
-  // At least one byte, or 0 at the end of the stream. `on_wait` is called about once a
-  // second; its error ends the wait.
-  absl::StatusOr<size_t> Read(char* to, size_t size, const std::function<absl::Status()>& on_wait);
-  // All of it.
+  // At least one byte, or 0 at the end of the stream. If there is nothing yet, `on_pause` is called
+  // once; then `on_wait` about once a second, whose error ends the wait.
+  absl::StatusOr<size_t> Read(char* to, size_t size, const std::function<void()>& on_pause,
+                              const std::function<absl::Status()>& on_wait);
   // Cancelled when it is time to stop; does not wait.
   absl::Status CheckStop() const;
+  // All of it.
   absl::Status Write(const char* from, size_t size);
 
   int fd() const { return fd_; }

@@ -133,6 +133,7 @@ class WholeAnswer final : public ResponseReader {
     body.append(bytes.substr(0, kMaxBody - std::min(kMaxBody, body.size())));
     return CheckTime();
   }
+  void OnPause() override {}
   absl::Status OnWait() override { return CheckTime(); }
 
   int status = 0;

@@ -61,17 +61,18 @@ struct ObjectChange {
   std::chrono::steady_clock::time_point read_at = {};
 };
 
-// Receives what a source finds. Called on the source's threads, one at a time; must not block
-// for long and must outlive the source.
+// Receives what a source finds, on the source's threads: one at a time, but for OnPause(). Must
+// outlive the source. Only OnPause() may take as long as it takes to deal with what came.
 class EventSink {
  public:
   virtual ~EventSink() = default;
 
-  // It may rest until OnPause(), which always follows.
+  // It may rest until OnPause(), which follows unless the source is stopped.
   virtual void OnChange(ObjectChange change) = 0;
-  // All that had come was handed over, and the source is about to wait. Often there is nothing new.
-  // The source's own thread may do here what is to be done; threads may meet.
-  virtual void OnPause() {}
+  // All that has come was handed over, and the source's thread is about to wait for more. Often
+  // there was nothing. What is to be done about the changes may be done here, on this thread;
+  // several may call this at once.
+  virtual void OnPause() = 0;
   // Everything that was there at the start has been handed over. `complete` is false
   // while part of it could not be read (a broken file): then nothing may be removed.
   // Called again with true when the rest has been read.

@@ -26,8 +26,8 @@ class ResponseReader {
   virtual absl::Status OnData(std::string_view bytes) = 0;
   // Called about once a second while nothing comes, before the head too.
   virtual absl::Status OnWait() = 0;
-  // All that has come was handed on: now it waits for more.
-  virtual void OnPause() {}
+  // All that has come was handed on, and now it waits for more; before the head too.
+  virtual void OnPause() = 0;
 };
 
 class Transport {

@@ -29,6 +29,7 @@
 #include "userspace/agent/http_sites.h"
 #include "userspace/agent/progress.h"
 #include "userspace/agent/reconciler.h"
+#include "userspace/agent/turn.h"
 #include "userspace/os/errno_status.h"
 #include "userspace/os/sd_notify.h"
 
@@ -89,7 +90,7 @@ class Agent {
  private:
   absl::Status Watch(int fd);
   absl::Status PutInForce();
-  absl::Status Follow(std::unique_lock<std::mutex>& owner);
+  absl::Status Follow();
   void HandleEvents();
   // On a source's thread.
   bool HandleNow();
@@ -115,10 +116,11 @@ class Agent {
   const config::AgentConfig& options_;
   const std::vector<Watched>& watched_;
   const Moment started_;
-  // Whoever holds it owns all that stands below, but for what other threads are given: the main
-  // thread whenever it does not wait, or a source's thread that brings its news into force.
-  std::mutex owner_;
-  bool following_ = false;  // the news of a source's thread may be dealt with there
+  // Whoever has it may touch what stands below: the main thread whenever it does not wait for
+  // events, or a source's thread that brings its news into force. queue_, board_, metrics_, grace_
+  // and the handlers of sites_ are for other threads too. No other lock is held when it is taken.
+  Turn turn_;
+  bool following_ = false;  // a source's thread may bring its news into force
   k8s::Source* source_ = nullptr;
   os::UniqueFd lock_;
   os::UniqueFd epoll_;
@@ -489,10 +491,11 @@ void Agent::HandleEvents() {
   read_at_ = {};
 }
 
-// What the main thread holds up, it deals with itself as soon as it can.
+// Where the main thread is busy it deals with the news itself, right after; the source reads on. So
+// it does where a write was refused: to read the maps again and wait for a grace period takes long.
 bool Agent::HandleNow() {
-  const std::unique_lock owner(owner_, std::try_to_lock);
-  if (!owner.owns_lock() || !following_) return false;
+  const std::unique_lock turn(turn_, std::try_to_lock);
+  if (!turn.owns_lock() || !following_ || reconciler_->must_retry()) return false;
   HandleEvents();
   return true;
 }
@@ -551,6 +554,8 @@ void Agent::Tick() {
   const Moment now = Moment::Now();
   board_.Beat(now.steady);
   LogSites();
+  // Of a source that forgot to say that it waits, nothing rests for longer than this.
+  HandleEvents();
   if (reconciler_->must_retry()) AfterReconcile(now, reconciler_->Retry());
   if (!in_force_) return;
   const bool look = ++ticks_ % kChooseEvery == 0;
@@ -562,22 +567,22 @@ void Agent::Tick() {
 }
 
 absl::Status Agent::Loop() {
-  std::unique_lock owner(owner_);
-  absl::Status status = Follow(owner);
+  const std::lock_guard turn(turn_);
+  absl::Status status = Follow();
   following_ = false;
   return status;
 }
 
-// `owner` is held but for the waiting.
-absl::Status Agent::Follow(std::unique_lock<std::mutex>& owner) {
+// turn_ is held, but for the waiting.
+absl::Status Agent::Follow() {
   while (true) {
     std::array<epoll_event, 8> events{};
     // Between two slices everything else has its turn.
     const int patience = forgetting_ ? 0 : -1;
-    owner.unlock();
+    turn_.unlock();
     const int count = epoll_wait(epoll_.get(), events.data(), events.size(), patience);
     const int error = errno;
-    owner.lock();
+    turn_.lock();
     if (count < 0 && error != EINTR) return os::ErrnoStatus(error, "epoll_wait");
     for (int i = 0; i < count; ++i) {
       const int fd = events[static_cast<size_t>(i)].data.fd;

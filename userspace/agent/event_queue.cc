@@ -77,6 +77,7 @@ void EventQueue::OnSynced(bool complete) {
   {
     const std::lock_guard lock(mutex_);
     pending_.synced = complete;
+    resting_ = false;
   }
   Signal();
 }
@@ -85,6 +86,7 @@ void EventQueue::OnProblems(std::vector<Problem> problems) {
   {
     const std::lock_guard lock(mutex_);
     pending_.problems = std::move(problems);
+    resting_ = false;
   }
   Signal();
 }

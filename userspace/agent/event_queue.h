@@ -28,12 +28,14 @@ class EventQueue final : public k8s::EventSink {
     bool empty() const { return changes.empty() && !synced && !problems; }
   };
 
-  // So many changes that rest are many: another thread takes them while the source reads on.
+  // When so many changes wait, the reader of event_fd() is told at once, and takes them while the
+  // source reads on.
   static constexpr size_t kMany = 64;
 
-  // `handle`, on the source's thread: what rests is drained and dealt with at once, or false: the
-  // reader of event_fd() does it. To wake another thread takes longer than a change does. Without
-  // it, and for many changes, it is always the reader.
+  // A change rests (it is queued, and nobody has been woken for it) until the source pauses. Then
+  // `handle` is called on the source's thread: it drains the queue and deals with what was there,
+  // or says false, and the reader is told. To wake another thread takes longer than a change does.
+  // Without `handle`, for many changes, and for what is no change, it is always the reader.
   explicit EventQueue(std::function<bool()> handle = nullptr);
 
   void OnChange(k8s::ObjectChange change) override;
@@ -52,8 +54,7 @@ class EventQueue final : public k8s::EventSink {
     health::Oldest oldest;
   };
   Waiting waiting() const;
-  // Readable while there may be something to drain that no source is about to deal with. Owned by
-  // the queue.
+  // Readable while there may be something to drain, but for changes that rest. Closed by the queue.
   int event_fd() const { return event_.get(); }
 
  private:
@@ -65,7 +66,7 @@ class EventQueue final : public k8s::EventSink {
   Batch pending_;
   absl::flat_hash_map<k8s::ObjectKey, size_t> index_;  // into pending_.changes
   Waiting waiting_;
-  bool resting_ = false;  // nobody has been told of the last change
+  bool resting_ = false;  // there are changes, and nobody has been told
 };
 
 // The families whose traffic a change may concern.

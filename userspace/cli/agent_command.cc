@@ -29,7 +29,7 @@ constexpr uint32_t kDebugVerbosity = 4;
 // Log lines go to stderr, without colours: a container's log is a file.
 void SetUpLog(bool verbose) {
   spdlog::set_default_logger(std::make_shared<spdlog::logger>(
-      "waggle", std::make_shared<spdlog::sinks::stderr_sink_st>()));
+      "waggle", std::make_shared<spdlog::sinks::stderr_sink_mt>()));
   spdlog::set_pattern("%Y-%m-%dT%H:%M:%S.%eZ %l %v", spdlog::pattern_time_type::utc);
   spdlog::set_level(verbose ? spdlog::level::debug : spdlog::level::info);
   spdlog::flush_on(spdlog::level::trace);

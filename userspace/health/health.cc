@@ -24,7 +24,7 @@ const char* Json(bool value) {
   return value ? "true" : "false";
 }
 
-// The owner shows itself each second, and a busy one somewhat later: a short syncPeriod is no
+// The main thread shows itself each second, and a busy one somewhat later: a short syncPeriod is no
 // reason to call it stuck.
 constexpr Duration kSilence = std::chrono::seconds(30);
 

@@ -56,8 +56,8 @@ struct Answer {
   std::string body;
 };
 
-// No change has waited for more than twice the sync period. A family that was never up to date is
-// starting, and not late. A main thread that says nothing for so long is.
+// No change has waited for more than twice the sync period, and the main thread has not been silent
+// for so long. Lists that are still coming are no such changes.
 bool ProxyHealthy(const State& state);
 
 Answer Healthz(const State& state);

@@ -1,5 +1,5 @@
-// Numbers that one thread writes and any thread reads: a plain store each, no lock, no bus traffic
-// beyond the cache line.
+// Numbers that one thread at a time writes (a lock of theirs orders them) and any thread reads: a
+// plain store each, no bus traffic beyond the cache line.
 #ifndef WAGGLE_USERSPACE_METRICS_VALUES_H_
 #define WAGGLE_USERSPACE_METRICS_VALUES_H_
 

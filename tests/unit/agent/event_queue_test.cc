@@ -4,12 +4,16 @@
 #include <gtest/gtest.h>
 #include <poll.h>
 
+#include <array>
 #include <atomic>
+#include <chrono>
 #include <memory>
 #include <mutex>
 #include <string>
 #include <thread>
 #include <vector>
+
+#include "userspace/agent/turn.h"
 
 namespace waggle::agent {
 namespace {
@@ -159,41 +163,65 @@ TEST(EventQueue, TheReaderHasManyWhileTheSourceReadsOn) {
   EXPECT_EQ(queue.Drain().changes.size(), EventQueue::kMany + 1);
 }
 
-// Whether the reader or the source deals with a change: somebody does, with the last one last.
+TEST(EventQueue, AfterWhatIsNoChangeNothingRests) {
+  EventQueue queue([] {
+    ADD_FAILURE() << "asked";
+    return true;
+  });
+  queue.OnChange(ServiceOn("a", 1));
+  queue.OnSynced(true);
+  queue.OnPause();
+  EXPECT_TRUE(Readable(queue.event_fd()));
+  EXPECT_EQ(queue.Drain().changes.size(), 1u);
+  queue.OnChange(ServiceOn("a", 2));
+  queue.OnProblems({});
+  queue.OnPause();
+  EXPECT_TRUE(Readable(queue.event_fd()));
+}
+
+// Whether the reader or a source deals with a change: somebody does, with the last one last.
 TEST(EventQueue, NothingIsLostBetweenThreads) {
-  std::mutex owner;
-  std::atomic<uint16_t> seen = 0;
+  const std::array<std::string, 2> names = {"a", "b"};
+  constexpr uint16_t kLast = 20000;
+  Turn turn;
+  std::array<std::atomic<uint16_t>, 2> seen{};
   const auto take = [&](EventQueue& queue) {
     for (const k8s::ObjectChange& change : queue.Drain().changes) {
-      EXPECT_GT(PortOf(change), seen);
-      seen = PortOf(change);
+      std::atomic<uint16_t>& last = seen[change.key.name.name == "b" ? 1 : 0];
+      EXPECT_GT(PortOf(change), last);
+      last = PortOf(change);
     }
   };
   EventQueue queue([&] {
-    const std::unique_lock lock(owner, std::try_to_lock);
+    const std::unique_lock lock(turn, std::try_to_lock);
     if (!lock.owns_lock()) return false;
     take(queue);
     return true;
   });
-  constexpr uint16_t kLast = 20000;
-  std::thread source([&] {
+  // Threads of a real source queue one at a time, and pause whenever they like.
+  std::mutex one_at_a_time;
+  const auto tell = [&](const std::string& name) {
     for (uint16_t port = 1; port <= kLast; ++port) {
-      queue.OnChange(ServiceOn("a", port));
+      {
+        const std::lock_guard lock(one_at_a_time);
+        queue.OnChange(ServiceOn(name, port));
+      }
       if (port % 3 == 0 || port == kLast) queue.OnPause();
     }
-  });
-  std::thread reader([&] {
-    while (seen != kLast) {
-      pollfd entry{queue.event_fd(), POLLIN, 0};
-      if (poll(&entry, 1, 10) == 0) continue;
-      const std::lock_guard lock(owner);
-      take(queue);
-    }
-  });
-  source.join();
-  // By now it was dealt with, or the reader has been told.
-  reader.join();
-  EXPECT_EQ(queue.Drain().changes.size(), 0u);
+  };
+  std::thread first(tell, names[0]);
+  std::thread second(tell, names[1]);
+  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(60);
+  while ((seen[0] != kLast || seen[1] != kLast) && std::chrono::steady_clock::now() < deadline) {
+    pollfd entry{queue.event_fd(), POLLIN, 0};
+    if (poll(&entry, 1, 10) == 0) continue;
+    const std::lock_guard lock(turn);
+    take(queue);
+  }
+  first.join();
+  second.join();
+  EXPECT_EQ(seen[0], kLast);
+  EXPECT_EQ(seen[1], kLast);
 }
 
 }  // namespace

@@ -115,7 +115,7 @@ TEST_F(HttpSitesTest, AnswersProbes) {
   EXPECT_EQ(metrics_.livez[0].value(), 2u);
 }
 
-// Nobody has to tell: an owner thread that hangs cannot.
+// Nobody has to tell: a main thread that hangs cannot.
 TEST_F(HttpSitesTest, NoticesAnOwnerThatHangs) {
   config_.sync_period = std::chrono::seconds(15);
   Start();

@@ -34,6 +34,7 @@ class Recorder final : public ResponseReader {
   absl::Status OnHead(const ResponseHead& head) override {
     status = head.status;
     retry_after = head.retry_after;
+    at_head();
     return absl::OkStatus();
   }
   absl::Status OnData(std::string_view bytes) override {
@@ -49,6 +50,7 @@ class Recorder final : public ResponseReader {
   void OnPause() override {
     const std::lock_guard lock(mutex);
     at_pause = body;
+    sizes_at_pause.push_back(body.size());
     changed.notify_all();
   }
   // What had come at a pause.
@@ -66,6 +68,8 @@ class Recorder final : public ResponseReader {
   std::mutex mutex;
   std::condition_variable changed;
   std::string at_pause;
+  std::vector<size_t> sizes_at_pause;
+  std::function<void()> at_head = [] {};
 };
 
 const TestAuthority& Authority() {
@@ -179,6 +183,42 @@ TEST_F(ApiClientTest, PausesBeforeItWaits) {
     ASSERT_TRUE(Get(&recorder).ok());
   }
   EXPECT_EQ(paused, std::vector<bool>(6, true));
+}
+
+// What has come already is no reason to wait, over however many records.
+TEST_F(ApiClientTest, DoesNotPauseWhileThereIsMore) {
+  std::string all;
+  for (int i = 0; i < 12; ++i)
+    all += std::string(4096, static_cast<char>('a' + i));
+  for (const bool tls : {false, true}) {
+    Recorder recorder;
+    std::mutex mutex;
+    std::condition_variable changed;
+    bool sent = false;
+    bool paused = false;
+    recorder.at_head = [&] {
+      std::unique_lock lock(mutex);
+      EXPECT_TRUE(changed.wait_for(lock, std::chrono::seconds(20), [&] { return sent; }));
+    };
+    const auto serve = [&](Exchange& exchange) {
+      exchange.Head(200);
+      for (size_t i = 0; i < all.size(); i += 4096)
+        exchange.Chunk(all.substr(i, 4096));
+      {
+        const std::lock_guard lock(mutex);
+        sent = true;
+        changed.notify_all();
+      }
+      paused = recorder.AwaitAtPause(all);
+      exchange.EndChunks();
+    };
+    tls ? ServeTls(serve) : Serve(serve);
+    client_.reset();
+    ASSERT_TRUE(Get(&recorder).ok());
+    EXPECT_TRUE(paused);
+    for (const size_t size : recorder.sizes_at_pause)
+      EXPECT_THAT(size, testing::AnyOf(0u, all.size()));
+  }
 }
 
 TEST_F(ApiClientTest, ShowsItselfAnewWhenItIsNotAccepted) {

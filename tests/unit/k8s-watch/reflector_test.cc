@@ -80,9 +80,10 @@ class FakeTransport final : public Transport {
   std::string endpoint() const override { return absl::StrCat("https://m", current % count); }
 
   absl::Status Pass(seconds time, ResponseReader* reader) {
+    reader->OnPause();
+    at_pause();
     for (; time.count() > 0; time -= seconds(1)) {
       now += seconds(1);
-      reader->OnPause();
       if (auto s = reader->OnWait(); !s.ok()) return s;
     }
     return absl::OkStatus();
@@ -93,6 +94,7 @@ class FakeTransport final : public Transport {
   size_t count = 1;
   size_t current = 0;
   Reflector::Time now{seconds(1000)};
+  std::function<void()> at_pause = [] {};
 };
 
 class Log final : public EventSink {
@@ -188,6 +190,7 @@ TEST_P(ReflectorTable, AsksAndTells) {
   options.streaming_list = test.streaming;
   options.now = [&] { return transport.now; };
   Reflector reflector(Resource::Services(), options, &transport, &log);
+  transport.at_pause = [&] { EXPECT_EQ(log.resting, 0u); };
   std::vector<int> waits;
   while (!transport.answers.empty()) {
     const auto wait = reflector.Step();

@@ -52,6 +52,12 @@ class Sink : public EventSink {
       seen_.objects[name] = state;
     }
     seen_.log.push_back(name + " " + state);
+    ++resting_;
+    changed_.notify_all();
+  }
+  void OnPause() override {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    resting_ = 0;
     changed_.notify_all();
   }
   void OnSynced(bool complete) override {
@@ -73,7 +79,7 @@ class Sink : public EventSink {
     held_ = true;
   }
   bool WaitUntilBlocked() {
-    return WaitFor([this](const Seen&) { return blocked_; });
+    return Await([this] { return blocked_; });
   }
   void Release() {
     const std::lock_guard<std::mutex> lock(mutex_);
@@ -81,10 +87,9 @@ class Sink : public EventSink {
     changed_.notify_all();
   }
 
-  // True as soon as `condition` holds.
+  // True as soon as `condition` holds and no change is kept back.
   bool WaitFor(const std::function<bool(const Seen&)>& condition) {
-    std::unique_lock<std::mutex> lock(mutex_);
-    return changed_.wait_for(lock, std::chrono::seconds(20), [&] { return condition(seen_); });
+    return Await([&] { return resting_ == 0 && condition(seen_); });
   }
   Seen seen() {
     const std::lock_guard<std::mutex> lock(mutex_);
@@ -92,8 +97,14 @@ class Sink : public EventSink {
   }
 
  private:
+  bool Await(const std::function<bool()>& condition) {
+    std::unique_lock<std::mutex> lock(mutex_);
+    return changed_.wait_for(lock, std::chrono::seconds(20), condition);
+  }
+
   std::mutex mutex_;
   std::condition_variable changed_;
+  size_t resting_ = 0;  // changes since the last pause
   bool held_ = false;
   bool blocked_ = false;
   Seen seen_;
