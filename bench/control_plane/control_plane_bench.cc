@@ -34,8 +34,9 @@ using nlohmann::json;
 
 constexpr uint16_t kBackendPort = 8080;
 constexpr std::chrono::minutes kPatience{10};
+constexpr std::chrono::seconds kStartPatience{90};
 constexpr double kGzipFrom = 128 * 1024;  // bytes of a list; the apiserver compresses greater ones
-constexpr int kDownloads = 3;             // at the most, of each kind
+constexpr int kLinkRepeats = 3;           // at the most, of each kind
 
 struct Options : CommonOptions {
   std::vector<int> services = {10'000};
@@ -90,7 +91,7 @@ class Bench {
       Say(absl::StrCat("creating Services up to ", size));
       CleanUp();
       fleet_.GrowTo(size);
-      Downloads();
+      Links();
       Starts();
       Changes();
       if (options_.kube_proxy > 0 && size <= options_.kube_proxy_most) KubeProxy();
@@ -119,8 +120,10 @@ class Bench {
     Say("starts");
     const auto preference = Prefer();
     for (int i = 0; i < options_.repeats; ++i) {
+      fleet_.AwaitQuiet();
       Curl();
       CleanUp();
+      fleet_.AwaitQuiet();
       const waggle_agent cold = StartAgent("start", {});
       if (lab::MapWrites(cold) == 0) lab::Fail("a start into empty maps wrote nothing");
       const Memory memory = MemoryOf(agent_->pid());
@@ -128,6 +131,7 @@ class Bench {
       Add("waggle", "anonymous memory, after the start", "MB",
           static_cast<double>(memory.anonymous_bytes) / 1e6);
       agent_->Kill();
+      fleet_.AwaitQuiet();
       const waggle_agent again = StartAgent("start, nothing changed", {});
       Add("waggle", "map writes of a start with nothing changed", "",
           static_cast<double>(lab::MapWrites(again)));
@@ -137,7 +141,7 @@ class Bench {
     {
       AnonymousPeak peak([this] { return agent_ ? agent_->pid() : 0; });
       MakeAgent({});
-      agent_->AwaitReady();
+      agent_->AwaitReady(kStartPatience);
       Add("waggle", "peak of anonymous memory", "MB", static_cast<double>(peak.bytes()) / 1e6);
     }
   }
@@ -148,34 +152,41 @@ class Bench {
     Add("curl", "size of both lists", "MB", got.bytes / 1e6);
   }
 
-  // What gzip would save the agent, which asks without: by the speed of the link between.
-  void Downloads() {
-    Say("downloads");
+  // What gzip would save the agent, which asks without, by the speed of the link between.
+  void Links() {
+    Say("links");
     const auto preference = Prefer();
-    for (const char* rate : {"", "1gbit", "100mbit"}) {
+    for (const std::string rate : {"", "1gbit", "100mbit"}) {
       std::optional<SlowLink> link;
-      if (*rate != '\0') link.emplace("control", rate);
-      for (int i = 0; i < std::min(options_.repeats, kDownloads); ++i) {
-        double plain_bytes = 0;
-        for (const bool compressed : {false, true}) {
-          const std::string what =
-              absl::StrCat(compressed ? ", gzip" : ", plain", *rate == '\0' ? "" : ", ", rate);
-          const int64_t before = CpuNs(control_.apiserver().pid());
-          const Download got =
-              DownloadLists(nodes_.node1, control_.access(cluster::kKubeProxy), compressed);
-          if (!compressed) plain_bytes = got.bytes;
-          if (compressed && plain_bytes > 2 * kGzipFrom && got.bytes >= plain_bytes) {
-            lab::Fail("the apiserver does not compress");
-          }
-          Add("curl", "both lists" + what, "s", got.seconds);
-          if (*rate != '\0') continue;
-          Add("curl", "bytes" + what, "MB", got.bytes / 1e6);
-          Add("curl", "CPU time of curl" + what, "s", got.cpu_seconds);
-          Add("curl", "CPU time of the apiserver" + what, "s",
-              Seconds(CpuNs(control_.apiserver().pid()) - before));
+      if (!rate.empty()) link.emplace("control", rate);
+      const std::string at = rate.empty() ? "" : ", " + rate;
+      for (int i = 0; i < std::min(options_.repeats, kLinkRepeats); ++i) {
+        fleet_.AwaitQuiet();
+        const Download plain = CurlAs("plain" + at, false);
+        fleet_.AwaitQuiet();
+        const Download packed = CurlAs("gzip" + at, true);
+        if (plain.bytes > 2 * kGzipFrom && packed.bytes >= plain.bytes) {
+          lab::Fail("the apiserver does not compress");
         }
+        if (rate.empty()) continue;
+        CleanUp();
+        fleet_.AwaitQuiet();
+        StartAgent("start" + at, {});
       }
     }
+    CleanUp();
+  }
+
+  Download CurlAs(const std::string& what, bool compressed) {
+    const int64_t before = CpuNs(control_.apiserver().pid());
+    const Download got =
+        DownloadLists(nodes_.node1, control_.access(cluster::kKubeProxy), compressed);
+    Add("curl", "both lists, " + what, "s", got.seconds);
+    Add("curl", "both lists, " + what + ", size", "MB", got.bytes / 1e6);
+    Add("curl", "both lists, " + what + ", CPU time", "s", got.cpu_seconds);
+    Add("curl", "both lists, " + what + ", CPU time of the apiserver", "s",
+        Seconds(CpuNs(control_.apiserver().pid()) - before));
+    return got;
   }
 
   void CleanUp() {
@@ -203,7 +214,7 @@ class Bench {
     const int64_t from = BoottimeNs();
     const int64_t apiserver = CpuNs(control_.apiserver().pid());
     MakeAgent(flags);
-    agent_->AwaitReady();
+    agent_->AwaitReady(kStartPatience);
     const waggle_agent agent = lab::ReadAgent(nodes_.node1.pin_path());
     Add("waggle", what, "s", Seconds(static_cast<int64_t>(agent.ready_ns) - from));
     Add("waggle", what + ", CPU time", "s", Seconds(CpuNs(agent_->pid())));
@@ -221,6 +232,7 @@ class Bench {
 
   void Changes() {
     Say("changes");
+    fleet_.AwaitQuiet();
     // Its log tells how long each change took.
     StartAgent("start, nothing changed, -v 4", {"-v", "4"});
     Probe probe(client_, target_);

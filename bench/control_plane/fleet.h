@@ -26,6 +26,9 @@ class Fleet {
   // it, or where its controllers want to repair one.
   void GrowTo(int services);
   int size() const { return size_; }
+  // Waits until apiserver and etcd do next to nothing, so that what comes next does not pay for
+  // what was before.
+  void AwaitQuiet() const;
 
   // One write: the first endpoint of a Service's slice gets another address.
   void ChangeOne(cluster::Api& api, int service);
@@ -48,7 +51,7 @@ class Fleet {
   void MustBeLike(const std::string& kind, int service) const;
   // Waits until this queue of the apiserver's is empty and has got so many keys; how many.
   double AwaitQueue(const std::string& queue, double added) const;
-  void AwaitQuiet() const;
+  void MustNotBeRepaired() const;
   // Calls `work` with 0 … count - 1, over several connections.
   void InParallel(int count, const std::function<void(cluster::Api&, int)>& work) const;
 

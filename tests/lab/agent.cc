@@ -79,10 +79,12 @@ void Agent::Start() {
   process_->CloseInput();
 }
 
-void Agent::AwaitReady() {
+void Agent::AwaitReady(std::chrono::seconds patience) {
   RunResult result =
-      Waggle(node_, {"status", "--wait", "--timeout", "15s", "--pin-path",
-                     options_.pin_path.empty() ? node_.pin_path() : options_.pin_path});
+      Waggle(node_,
+             {"status", "--wait", "--timeout", std::to_string(patience.count()) + "s", "--pin-path",
+              options_.pin_path.empty() ? node_.pin_path() : options_.pin_path},
+             patience + kPatience);
   if (!result.ok()) {
     Fail(absl::StrCat("agent on ", node_.name(), " is not ready: ", result.ToString(),
                       "\nlog: ", Log()));
@@ -127,8 +129,8 @@ int Agent::Stop() {
   return *status;
 }
 
-RunResult Waggle(const Node& node, const Argv& arguments) {
-  return RunProgram(node.surroundings(), Command(arguments));
+RunResult Waggle(const Node& node, const Argv& arguments, std::chrono::milliseconds patience) {
+  return RunProgram(node.surroundings(), Command(arguments), patience);
 }
 
 RunResult ServiceList(const Node& node) {

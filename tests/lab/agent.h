@@ -2,6 +2,7 @@
 #ifndef WAGGLE_TESTS_LAB_AGENT_H_
 #define WAGGLE_TESTS_LAB_AGENT_H_
 
+#include <chrono>
 #include <memory>
 #include <string>
 
@@ -33,7 +34,7 @@ class Agent {
   Agent& operator=(const Agent&) = delete;
 
   // Ends the test process when `waggle status --wait` says no.
-  void AwaitReady();
+  void AwaitReady(std::chrono::seconds patience = std::chrono::seconds(15));
   // The kernel holds what `waggle plan` says that the manifests mean.
   void AwaitProgrammed();
   // Waits until it ends by itself, which must be soon and with a nonzero status.
@@ -57,7 +58,8 @@ class Agent {
 };
 
 // Runs `waggle <arguments>` in the node.
-RunResult Waggle(const Node& node, const Argv& arguments);
+RunResult Waggle(const Node& node, const Argv& arguments,
+                 std::chrono::milliseconds patience = kPatience);
 // `waggle service list -o json` from the node's pins; what a failure says is in err.
 RunResult ServiceList(const Node& node);
 // `waggle plan -o json` of the lab's manifests.
