@@ -36,7 +36,7 @@ bool ObjectIndex::EndList() {
   return true;
 }
 
-void ObjectIndex::Put(StreamObject object) {
+void ObjectIndex::Put(StreamObject&& object) {
   if (object.unidentified) list_unidentified_ = true;
   if (object.unidentified && !object.name) {
     for (Problem& problem : object.problems) {
@@ -59,7 +59,7 @@ void ObjectIndex::Put(StreamObject object) {
   }
   noted_.erase(*object.name);
   if (!object.object->object) return PutUnreadable(std::move(object));
-  const ObjectName name = *object.name;
+  const ObjectName& name = *object.name;
   const Object& now = *object.object->object;
   const bool whole = !object.object->damaged;
   if (const auto found = readable_.find(name); found != readable_.end()) {
@@ -82,8 +82,8 @@ void ObjectIndex::Put(StreamObject object) {
   emit_({{kind_, name}, now});
 }
 
-void ObjectIndex::PutUnreadable(StreamObject object) {
-  const ObjectName name = *object.name;
+void ObjectIndex::PutUnreadable(StreamObject&& object) {
+  const ObjectName& name = *object.name;
   const auto found = readable_.find(name);
   Tell(object, ProblemReason::kUnreadable,
        found != readable_.end()

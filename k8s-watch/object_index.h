@@ -31,7 +31,7 @@ class ObjectIndex {
 
   // The object exists with this content, in the list that has begun or by itself. A version
   // that cannot be read, or only in part, does not replace one that could.
-  void Put(StreamObject object);
+  void Put(StreamObject&& object);
   void Remove(const ObjectName& name);
 
   // Of all objects, sorted.
@@ -56,7 +56,7 @@ class ObjectIndex {
     bool whole = false;  // an object of which nothing was left out
   };
 
-  void PutUnreadable(StreamObject object);
+  void PutUnreadable(StreamObject&& object);
   void Tell(StreamObject& object, ProblemReason reason, const char* text) const;
   void SetProblems(const ObjectName& name, std::vector<Problem> problems);
 
