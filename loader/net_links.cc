@@ -213,12 +213,17 @@ absl::Status NetLinks::SetFilter(uint32_t ifindex, TcHook hook, int program_fd) 
   if (mkdir(marker.c_str(), 0700) != 0 && errno != EEXIST) {
     return os::ErrnoStatus(errno, absl::StrCat("make folder ", marker));
   }
+  // The mark comes first: of an agent that dies in between nothing stays that nobody knows of.
+  const std::string mark = MadePath(marker);
+  const bool marked = mkdir(mark.c_str(), 0700) == 0;
+  if (!marked && errno != EEXIST) return os::ErrnoStatus(errno, absl::StrCat("make folder ", mark));
   bool made = false;
   if (finished_) qdiscs_.clear();  // may be old
-  if (absl::Status status = EnsureClsact(ifindex, &qdiscs_, &made); !status.ok()) return status;
-  if (made && mkdir(MadePath(marker).c_str(), 0700) != 0 && errno != EEXIST) {
-    return os::ErrnoStatus(errno, absl::StrCat("make folder ", MadePath(marker)));
+  const absl::Status clsact = EnsureClsact(ifindex, &qdiscs_, &made);
+  if (marked && !made && rmdir(mark.c_str()) != 0) {
+    return os::ErrnoStatus(errno, absl::StrCat("remove folder ", mark));
   }
+  if (!clsact.ok()) return clsact;
   const absl::StatusOr<os::UniqueFd> link =
       AdoptLink(ifindex, hook, LinkPath(pin_path_, ifindex, hook));
   if (!link.ok()) return link.status();
