@@ -1,5 +1,7 @@
 #include "tests/lab/losses.h"
 
+#include <algorithm>
+#include <chrono>
 #include <map>
 #include <sstream>
 
@@ -7,6 +9,8 @@
 
 namespace waggle::lab {
 namespace {
+
+constexpr std::chrono::milliseconds kOnItsWay{500};
 
 // Two lines a protocol: the names, and the values below them.
 std::map<std::string, uint64_t> ReadCounters(const std::string& text) {
@@ -41,20 +45,33 @@ TcpCounts CountTcp(const Place& place) {
           count("TcpExt:TCPDSACKRecv") + count("TcpExt:TCPDSACKOfoRecv")};
 }
 
-LossWatch::LossWatch(const std::vector<const Place*>& places) {
+LossWatch::LossWatch(const std::vector<const Place*>& places,
+                     const std::vector<const Place*>& busy) {
   for (const Place* place : places)
-    places_.emplace_back(place, CountTcp(*place));
+    places_.push_back({place, false, CountTcp(*place)});
+  for (const Place* place : busy)
+    places_.push_back({place, true, CountTcp(*place)});
 }
 
 std::string LossWatch::Losses() {
   std::string losses;
-  for (auto& [place, before] : places_) {
-    const TcpCounts now = CountTcp(*place);
-    const uint64_t again = now.sent_again - before.sent_again,
-                   had = now.had_already - before.had_already;
-    if (again > had) {
-      absl::StrAppend(&losses, losses.empty() ? "" : "; ", place->name(), " sent ", again - had,
-                      " TCP segments again, ", now.syns_again - before.syns_again, " of them SYNs");
+  for (auto& [place, only_syns, before] : places_) {
+    TcpCounts now;
+    uint64_t syns = 0, lost = 0;
+    // The word that a segment had come already may still be on its way.
+    WaitFor(
+        [&, &place = place, &only_syns = only_syns, &before = before] {
+          now = CountTcp(*place);
+          syns = now.syns_again - before.syns_again;
+          const uint64_t again = now.sent_again - before.sent_again;
+          const uint64_t had = now.had_already - before.had_already;
+          lost = only_syns ? syns : again - std::min(again, had);
+          return lost == 0;
+        },
+        kOnItsWay);
+    if (lost > 0) {
+      absl::StrAppend(&losses, losses.empty() ? "" : "; ", place->name(), " sent ", lost,
+                      " TCP segments again, ", syns, " of them SYNs");
     }
     before = now;
   }

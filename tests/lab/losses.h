@@ -5,7 +5,6 @@
 
 #include <cstdint>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include "tests/lab/lab.h"
@@ -22,17 +21,27 @@ struct TcpCounts {
 TcpCounts CountTcp(const Place& place);
 
 // Whoever talks in these places: a loss is told by the one who sends again, so name clients and
-// servers.
+// servers. No matter of time, but for one thing: where nobody has a closed connection any more, its
+// last segment may be sent again on a busy machine, and nobody says that it had come. So stop
+// clients that hold connections after the last look.
 class LossWatch {
  public:
-  explicit LossWatch(const std::vector<const Place*>& places);
+  // `busy`: where others talk, too, who come and go. Of these only SYNs count.
+  explicit LossWatch(const std::vector<const Place*>& places,
+                     const std::vector<const Place*>& busy = {});
 
   // What was lost since the last call or the start: "client sent 3 TCP segments again, 1 of them
   // SYNs". Empty: nothing.
   std::string Losses();
 
  private:
-  std::vector<std::pair<const Place*, TcpCounts>> places_;
+  struct Watched {
+    const Place* place;
+    bool only_syns;
+    TcpCounts before;
+  };
+
+  std::vector<Watched> places_;
 };
 
 }  // namespace waggle::lab
