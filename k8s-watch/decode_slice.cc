@@ -11,8 +11,9 @@ namespace {
 
 constexpr const char* kTriggerTime = "endpoints.kubernetes.io/last-change-trigger-time";
 constexpr const char* kServiceName = "kubernetes.io/service-name";
-// That an apiserver takes.
-constexpr size_t kMostPorts = 100;
+// Room for so many is made at once. An apiserver takes no more endpoints, and seldom has more
+// ports.
+constexpr size_t kUsualPorts = 100;
 constexpr size_t kMostEndpoints = 1000;
 
 std::optional<EndpointPort> DecodePort(const Value& value, const Path& path, Reporter* report) {
@@ -58,7 +59,13 @@ std::vector<std::string> DecodeHints(const Value& endpoint, const Path& parent, 
       continue;
     }
     const auto name = ReadString(entry, path, "name", kThen, report);
-    if (name.value) names.emplace_back(*name.value);
+    if (!name.value) continue;
+    if (name.value->find('\0') != std::string_view::npos) {
+      report->Invalid(Path(path, "name"), absl::StrCat("is ", Quote(*name.value),
+                                                       ", expected no NUL; ", std::string(kThen)));
+      continue;
+    }
+    names.emplace_back(*name.value);
   }
   return names;
 }
@@ -151,7 +158,7 @@ bool DecodeLists(const Value& object, const Path& root, EndpointSlice* slice, Re
   if (ports.bad || endpoints.bad) return false;
   const Path ports_path(root, "ports");
   if (ports.value) {
-    slice->ports.reserve(std::min((*ports.value)->size(), kMostPorts));
+    slice->ports.reserve(std::min((*ports.value)->size(), kUsualPorts));
     for (size_t i = 0; const Value& value : **ports.value) {
       if (auto port = DecodePort(value, Path(ports_path, i++), report)) {
         slice->ports.push_back(std::move(*port));

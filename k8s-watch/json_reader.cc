@@ -98,7 +98,7 @@ class JsonReader::Parser {
   bool ReadWord(std::string_view word, Value value) {
     if (!rest().starts_with(word)) return false;
     at_ += word.size();
-    *values_++ = value;
+    *values_++ = std::move(value);
     return true;
   }
 
@@ -259,6 +259,7 @@ absl::Status JsonReader::Read(std::string_view text) {
     root_ = values;
     return absl::OkStatus();
   }
+  LetLargeGo();
   auto tree = ReadPrunedJson(text);
   if (!tree.ok()) return tree.status();
   tree_ = *std::move(tree);
@@ -267,12 +268,16 @@ absl::Status JsonReader::Read(std::string_view text) {
   return absl::OkStatus();
 }
 
-void JsonReader::Forget() {
+void JsonReader::LetLargeGo() {
   if (values_.size > MostValues(kMaxKept)) values_ = {};
   if (texts_.size > kMaxKept) texts_ = {};
+}
+
+void JsonReader::Forget() {
+  LetLargeGo();
   if (tree_values_.empty()) return;
   tree_ = nullptr;
-  tree_values_ = {};
+  tree_values_ = std::vector<Value>();
 }
 
 }  // namespace waggle::k8s

@@ -28,6 +28,8 @@ class JsonReader {
  private:
   class Parser;
 
+  void LetLargeGo();
+
   // Of longer texts no memory is kept.
   static constexpr size_t kMaxKept = size_t{64} << 10;
 

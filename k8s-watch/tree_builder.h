@@ -17,7 +17,7 @@ namespace waggle::k8s {
 
 // Levels of mappings and lists within each other.
 inline constexpr size_t kMaxDepth = 100;
-// Values in one document: some 500 MB at worst.
+// Values in one document: some 500 MB at worst, and 160 while it is decoded (value.h).
 inline constexpr size_t kMaxNodes = 5'000'000;
 // Values that aliases may add to one file; strings count once per 32 bytes too.
 inline constexpr size_t kMaxAliasNodes = 1'000'000;

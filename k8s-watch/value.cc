@@ -59,6 +59,7 @@ void Append(const json& value, std::vector<Value>* values) {
 }  // namespace
 
 const Value* Value::Find(std::string_view key) const {
+  if (!is_mapping()) return nullptr;
   const Value* const end = next();
   for (const Value* at = this + 1; at != end; at = at[1].next()) {
     if (at->text() == key) return at + 1;

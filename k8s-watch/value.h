@@ -41,6 +41,11 @@ class Value {
   };
 
   Value() = default;  // not initialised: many are made at once
+  // A copy of a list or a mapping would look for its members where it is itself.
+  Value(const Value&) = delete;
+  Value& operator=(const Value&) = delete;
+  Value(Value&&) = default;
+  Value& operator=(Value&&) = default;
   static Value Null() { return Scalar(Type::kNull, 0); }
   static Value Bool(bool value) { return Scalar(Type::kBool, value ? 1 : 0); }
   static Value Integer(int64_t value) {
@@ -80,7 +85,8 @@ class Value {
   const Value& front() const { return this[1]; }
   // What stands behind this value and all below it.
   const Value* next() const { return this + (type_and_span_ >> 4); }
-  // Of a mapping: the value of `key`, or null. Takes longer the more members there are.
+  // Of a mapping: the value of `key`, or null; null for all else. Takes longer the more members
+  // there are.
   const Value* Find(std::string_view key) const;
   bool Contains(std::string_view key) const { return Find(key) != nullptr; }
 

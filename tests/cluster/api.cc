@@ -2,6 +2,8 @@
 
 #include <httplib.h>
 
+#include <chrono>
+
 #include "absl/strings/str_cat.h"
 #include "tests/lab/lab.h"
 
@@ -10,6 +12,9 @@ namespace {
 
 constexpr char kJsonType[] = "application/json";
 constexpr int kPatienceSeconds = 60;
+// An apiserver closes a connection that rests for a minute and a half, and httplib would only
+// notice when it uses it.
+constexpr std::chrono::seconds kKeptFor{30};
 
 struct Kind {
   const char* kind;
@@ -100,24 +105,31 @@ Api::Api(ApiAccess access)
 Api::~Api() = default;
 Api::Api(Api&&) noexcept = default;
 
+httplib::SSLClient& Api::Client() {
+  const auto now = std::chrono::steady_clock::now();
+  if (now - used_ > kKeptFor) client_->stop();
+  used_ = now;
+  return *client_;
+}
+
 ApiReply Api::Get(const std::string& path) {
-  return ReplyOf(client_->Get(path));
+  return ReplyOf(Client().Get(path));
 }
 
 ApiReply Api::Post(const std::string& path, const Json& body) {
-  return ReplyOf(client_->Post(path, body.dump(), kJsonType));
+  return ReplyOf(Client().Post(path, body.dump(), kJsonType));
 }
 
 ApiReply Api::Put(const std::string& path, const Json& body) {
-  return ReplyOf(client_->Put(path, body.dump(), kJsonType));
+  return ReplyOf(Client().Put(path, body.dump(), kJsonType));
 }
 
 ApiReply Api::Delete(const std::string& path, const Json& options) {
-  return ReplyOf(client_->Delete(path, options.dump(), kJsonType));
+  return ReplyOf(Client().Delete(path, options.dump(), kJsonType));
 }
 
 ApiReply Api::Patch(const std::string& path, const Json& body) {
-  return ReplyOf(client_->Patch(path, body.dump(), "application/merge-patch+json"));
+  return ReplyOf(Client().Patch(path, body.dump(), "application/merge-patch+json"));
 }
 
 Json Api::Create(const Json& object) {

@@ -3,6 +3,7 @@
 #ifndef WAGGLE_TESTS_CLUSTER_API_H_
 #define WAGGLE_TESTS_CLUSTER_API_H_
 
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -79,8 +80,12 @@ class Api {
   const ApiAccess& access() const { return access_; }
 
  private:
+  // With a connection that is not about to be closed.
+  httplib::SSLClient& Client();
+
   ApiAccess access_;
   std::unique_ptr<httplib::SSLClient> client_;
+  std::chrono::steady_clock::time_point used_;
 };
 
 }  // namespace waggle::cluster

@@ -181,6 +181,13 @@ INSTANTIATE_TEST_SUITE_P(
                          "  hints: {forZones: [{name: z1}, {name: z2}], forNodes: [{name: n1}]}\n"),
                    Shown("a:1/TCP;b:2/UDP; fd00::1(-st on node-1.x zones z1,z2 nodes n1)", "IPv6"),
                    {}},
+        DecodeCase{"nul_in_a_hint",
+                   Slice("addressType: IPv4\nendpoints: [{addresses: [10.0.0.1], hints: {forZones: "
+                         "[{name: \"x\\0z1\"}, {name: z2}]}}]"),
+                   Shown(" 10.0.0.1(rs- zones z2)"),
+                   {SliceMsg("endpoints[0].hints.forZones[0].name",
+                             "is \"x\\x00z1\", expected no NUL; the endpoint counts as one without "
+                             "this hint")}},
         DecodeCase{
             "conditions_default_to_ready",
             Slice("addressType: IPv4\nendpoints: [{addresses: [10.0.0.1]}, {addresses: [10.0.0.2], "

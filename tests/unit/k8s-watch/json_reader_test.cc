@@ -1,5 +1,6 @@
 // The reader of an apiserver's JSON has two ways. Whatever it is given, its result is that of the
-// one that nlohmann's parser takes.
+// one that nlohmann's parser takes. What is decoded from a result is others' business
+// (decode_test).
 #include "k8s-watch/json_reader.h"
 
 #include <gtest/gtest.h>
@@ -84,21 +85,37 @@ std::vector<std::string> DecodedLines(const Value& object, ObjectKind kind) {
   return lines;
 }
 
-// Reads `text` both ways. True when it was the fast one.
-bool ReadBoth(JsonReader* reader, const std::string& text, ObjectKind kind) {
+struct Outcome {
+  bool fast = false;      // it was the fast reader
+  bool problems = false;  // the object was decoded, and something is wrong with it
+};
+
+// Reads `text` both ways, and decodes what comes of each.
+Outcome ReadBoth(JsonReader* reader, const std::string& text, ObjectKind kind) {
+  Outcome outcome;
   const absl::StatusOr<json> expected = ReadPrunedJson(text);
   const absl::Status status = reader->Read(text);
   EXPECT_EQ(status, expected.status()) << text;
-  if (!status.ok() || !expected.ok()) return false;
+  if (!status.ok() || !expected.ok()) return outcome;
   EXPECT_TRUE(Same(reader->root(), *expected)) << text;
   const Value* const object = reader->root().is_mapping() ? reader->root().Find("object") : nullptr;
   if (object != nullptr && object->is_mapping()) {
     const std::vector<Value> values = ToValues((*expected)["object"]);
     EXPECT_EQ(DecodedLines(*object, kind), DecodedLines(values.front(), kind)) << text;
+    DecodeResult decoded;
+    DecodeObject(*object, kind, "apiserver", &decoded);
+    outcome.problems = !decoded.problems.empty();
   }
-  const bool fast = WasFast(reader->root(), text);
+  outcome.fast = WasFast(reader->root(), text);
   reader->Forget();
-  return fast;
+  return outcome;
+}
+
+// With memory that is just as large as it must be, so that a sanitizer sees what is written behind
+// it.
+Outcome ReadBothAnew(const std::string& text, ObjectKind kind) {
+  JsonReader reader;
+  return ReadBoth(&reader, text, kind);
 }
 
 // ---- Single texts.
@@ -115,14 +132,13 @@ void PrintTo(const TextCase& test, std::ostream* out) {
 class Texts : public testing::TestWithParam<TextCase> {};
 
 TEST_P(Texts, AreReadAsByTheOtherReader) {
-  JsonReader reader;
   const std::string& text = GetParam().text;
-  EXPECT_EQ(ReadBoth(&reader, text, ObjectKind::kService), GetParam().fast);
+  EXPECT_EQ(ReadBothAnew(text, ObjectKind::kService).fast, GetParam().fast);
   // And so is all that they begin with; copied, so that a sanitizer sees what is read behind it.
   const size_t longest = std::min<size_t>(text.size(), 300);
   for (size_t size = 0; size < longest; ++size) {
     const std::string cut(text.data(), size);
-    ReadBoth(&reader, cut, ObjectKind::kService);
+    ReadBothAnew(cut, ObjectKind::kService);
   }
 }
 
@@ -134,6 +150,13 @@ std::string Nested(size_t levels, const std::string& inside) {
   for (size_t i = 1; i < levels; ++i)
     text += ']';
   return text + "}";
+}
+
+std::string Repeated(const std::string& text, size_t count, const std::string& between = ",") {
+  std::string all = text;
+  for (size_t i = 1; i < count; ++i)
+    absl::StrAppend(&all, between, text);
+  return all;
 }
 
 std::string Keys(size_t count, const std::string& last) {
@@ -204,6 +227,11 @@ INSTANTIATE_TEST_SUITE_P(
                  true},
         TextCase{"Deep", Nested(100, "1"), true}, TextCase{"TooDeep", Nested(101, "1"), false},
         TextCase{"DeepObjects", Nested(99, R"({"a":1})"), true},
+        // The most values out of so many bytes.
+        TextCase{"DenseNumbers", Nested(100, Repeated("1", 200)), true},
+        TextCase{"DenseLists", Nested(99, Repeated("[]", 100)), true},
+        TextCase{"DenseMappings", Repeated(R"({"":)", 100, "") + "1" + std::string(100, '}'), true},
+        TextCase{"DenseEscapes", R"({"":")" + Repeated(R"(\n)", 100, "") + R"("})", true},
         TextCase{"PrunedTooDeep", R"({"b":1,"managedFields":)" + Nested(150, "1") + "}", false},
         TextCase{"List", R"([1,2])", false}, TextCase{"Text", R"("x")", false},
         TextCase{"Nothing", "", false}),
@@ -216,10 +244,10 @@ TEST(JsonReader, ReadsOneTextAfterTheOther) {
     large += R"("\n",)";
   large += "1]}}";
   for (int i = 0; i < 3; ++i) {
-    EXPECT_TRUE(ReadBoth(&reader, R"({"a":"\n"})", ObjectKind::kService));
-    EXPECT_FALSE(ReadBoth(&reader, R"({"a":1.5})", ObjectKind::kService));
-    EXPECT_TRUE(ReadBoth(&reader, large, ObjectKind::kService));
-    EXPECT_FALSE(ReadBoth(&reader, "{", ObjectKind::kService));
+    EXPECT_TRUE(ReadBoth(&reader, R"({"a":"\n"})", ObjectKind::kService).fast);
+    EXPECT_FALSE(ReadBoth(&reader, R"({"a":1.5})", ObjectKind::kService).fast);
+    EXPECT_TRUE(ReadBoth(&reader, large, ObjectKind::kService).fast);
+    EXPECT_FALSE(ReadBoth(&reader, "{", ObjectKind::kService).fast);
   }
 }
 
@@ -291,19 +319,22 @@ std::string Mutate(std::string text, std::mt19937* random) {
 
 TEST(JsonReader, ReadsDamagedObjectsAsTheOtherReaderDoes) {
   std::mt19937 random(20261121);
-  JsonReader reader;
   int fast = 0;
+  int broken = 0;
   int with_problems = 0;
   constexpr int kRounds = 20'000;
   for (int i = 0; i < kRounds && !testing::Test::HasFailure(); ++i) {
     const ObjectKind kind = i % 2 == 0 ? ObjectKind::kService : ObjectKind::kEndpointSlice;
     const std::string text = Mutate(EventJson(kind, "MODIFIED", i % 100, i), &random);
-    fast += ReadBoth(&reader, text, kind);
-    with_problems += !reader.Read(text).ok();
+    const Outcome outcome = ReadBothAnew(text, kind);
+    fast += outcome.fast;
+    with_problems += outcome.problems;
+    broken += !ReadPrunedJson(text).ok();
   }
   // The damage is neither too wild nor too tame.
   EXPECT_GT(fast, kRounds / 10);
-  EXPECT_GT(with_problems, kRounds / 10);
+  EXPECT_GT(with_problems, kRounds / 50);
+  EXPECT_GT(broken, kRounds / 10);
 }
 
 // The parts of a stream, and what ended it, fed in pieces of `size` bytes.

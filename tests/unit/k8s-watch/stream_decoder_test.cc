@@ -38,13 +38,28 @@ std::string Show(const StreamObject& object) {
   return text;
 }
 
-// What a list says, fed in two pieces; the end or the error is the last line.
+// Feeds `text` in two pieces, each of which is gone when its turn is over.
+template <typename Decoder>
+absl::Status FeedCut(Decoder* decoder, const std::string& text, size_t cut) {
+  for (const std::string_view piece :
+       {std::string_view(text).substr(0, cut), std::string_view(text).substr(cut)}) {
+    std::string copy(piece);
+    const absl::Status status = decoder->Feed(copy);
+    copy.assign(copy.size(), '#');
+    if (!status.ok()) return status;
+  }
+  return absl::OkStatus();
+}
+
+// What a list says; the end or the error is the last line.
 std::vector<std::string> ReadList(const std::string& text, size_t cut) {
-  std::vector<std::string> lines;
+  std::vector<StreamObject> objects;
   ListDecoder decoder(ObjectKind::kService,
-                      [&](StreamObject object) { lines.push_back(Show(object)); });
-  absl::Status status = decoder.Feed(text.substr(0, cut));
-  if (status.ok()) status = decoder.Feed(text.substr(cut));
+                      [&](StreamObject object) { objects.push_back(std::move(object)); });
+  const absl::Status status = FeedCut(&decoder, text, cut);
+  std::vector<std::string> lines;
+  for (const StreamObject& object : objects)
+    lines.push_back(Show(object));
   if (!status.ok()) {
     lines.push_back(std::string(status.message()));
     return lines;
@@ -145,8 +160,15 @@ INSTANTIATE_TEST_SUITE_P(
     [](const testing::TestParamInfo<ListCase>& test) { return test.param.name; });
 
 std::vector<std::string> ReadWatch(const std::string& text, size_t cut) {
-  std::vector<std::string> lines;
+  std::vector<WatchEvent> events;
   WatchDecoder decoder(ObjectKind::kService, /*skip_bad=*/false, [&](WatchEvent event) {
+    events.push_back(std::move(event));
+    return absl::OkStatus();
+  });
+  absl::Status status = FeedCut(&decoder, text, cut);
+  if (status.ok()) status = decoder.Finish();
+  std::vector<std::string> lines;
+  for (const WatchEvent& event : events) {
     constexpr const char* kTypes[] = {"put ", "deleted ", "bookmark", "error "};
     std::string line = kTypes[static_cast<size_t>(event.type)];
     if (event.type == WatchEvent::Type::kError) {
@@ -157,11 +179,7 @@ std::vector<std::string> ReadWatch(const std::string& text, size_t cut) {
       if (event.initial_events_end) line += " end";
     }
     lines.push_back(line);
-    return absl::OkStatus();
-  });
-  absl::Status status = decoder.Feed(text.substr(0, cut));
-  if (status.ok()) status = decoder.Feed(text.substr(cut));
-  if (status.ok()) status = decoder.Finish();
+  }
   if (!status.ok()) lines.push_back(std::string(status.message()));
   return lines;
 }
