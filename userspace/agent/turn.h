@@ -10,8 +10,8 @@ namespace waggle::agent {
 
 class Turn {
  public:
-  // Of the main thread. Waits for one turn of another thread at most, however many want one: a
-  // mutex alone is not fair.
+  // Of the main thread. Waits for one turn of each other thread at most, however often they want
+  // one: a mutex alone is not fair.
   void lock() {
     main_waits_ = true;
     mutex_.lock();
