@@ -15,10 +15,10 @@
 #include <cstring>
 #include <filesystem>
 #include <fstream>
-#include <thread>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
+#include "tests/await.h"
 #include "tests/lab/sandbox.h"
 
 namespace waggle::lab {
@@ -79,12 +79,7 @@ void Fail(const std::string& message) {
 }
 
 bool WaitFor(const std::function<bool()>& done, std::chrono::milliseconds patience) {
-  auto deadline = std::chrono::steady_clock::now() + patience;
-  while (!done()) {
-    if (std::chrono::steady_clock::now() >= deadline) return false;
-    std::this_thread::sleep_for(std::chrono::milliseconds(5));
-  }
-  return true;
+  return Await(done, patience);
 }
 
 std::string At(std::string_view address, uint16_t port) {

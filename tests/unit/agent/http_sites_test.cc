@@ -9,9 +9,9 @@
 
 #include <chrono>
 #include <string>
-#include <thread>
 #include <vector>
 
+#include "tests/await.h"
 #include "userspace/os/unique_fd.h"
 
 namespace waggle::agent {
@@ -19,8 +19,6 @@ namespace {
 
 using testing::HasSubstr;
 using testing::Not;
-
-constexpr std::chrono::seconds kPatience{20};
 
 // A port of loopback that is taken until this goes away.
 class TakenPort {
@@ -83,14 +81,6 @@ class HttpSitesTest : public testing::Test {
   }
   httplib::Response Metrics(const std::string& path) {
     return Ask(config_.metrics_bind_address->port, path);
-  }
-  static bool Await(const std::function<bool()>& condition) {
-    const auto deadline = std::chrono::steady_clock::now() + kPatience;
-    while (!condition()) {
-      if (std::chrono::steady_clock::now() > deadline) return false;
-      std::this_thread::sleep_for(std::chrono::milliseconds(5));
-    }
-    return true;
   }
 
   config::AgentConfig config_;

@@ -12,12 +12,12 @@
 #include <cerrno>
 #include <chrono>
 #include <cstring>
-#include <functional>
 #include <string>
 #include <thread>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "tests/await.h"
 #include "userspace/http/exchange.h"
 #include "userspace/os/unique_fd.h"
 
@@ -130,13 +130,6 @@ std::string Ask(const net::Endpoint& at, const std::string& request) {
 }
 std::string Get(const net::Endpoint& at, const std::string& path = "/") {
   return Ask(at, "GET " + path + " HTTP/1.1\r\nHost: x\r\n\r\n");
-}
-
-void Await(const std::function<bool()>& condition) {
-  const auto deadline = steady_clock::now() + kPatience;
-  while (!condition() && steady_clock::now() < deadline)
-    std::this_thread::sleep_for(milliseconds(2));
-  EXPECT_TRUE(condition());
 }
 
 // Says where and what was asked.
@@ -323,10 +316,10 @@ TEST(Server, WhoDoesNotTakeItsAnswerIsLeft) {
   const os::UniqueFd fd = Connect(at);
   Send(fd, "GET / HTTP/1.1\r\n\r\n");
   // A reset is seen without reading.
-  Await([&] {
+  EXPECT_TRUE(Await([&] {
     pollfd entry{fd.get(), 0, 0};
     return poll(&entry, 1, 0) == 1;
-  });
+  }));
   EXPECT_LT(ReadAll(fd).size(), big.size());
 }
 
@@ -338,17 +331,17 @@ TEST(Server, SitesComeAndGo) {
   const os::UniqueFd open = Connect(stays);
   Send(open, "GET /kept HTTP");
   server.SetSites({EchoAt(stays), EchoAt(comes)});
-  Await([&] { return Get(comes, "/here") != "refused"; });
+  EXPECT_TRUE(Await([&] { return Get(comes, "/here") != "refused"; }));
   EXPECT_THAT(Get(comes, "/here"), EndsWith("/here"));
   // What stays is not touched, not even a request that is under way; its handler may be new.
   server.SetSites({{"echo", stays, [](const Request&) {
                       return Response{200, "text/x", {}, "new"};
                     }}});
-  Await([&] { return Get(comes, "/here") == "refused"; });
+  EXPECT_TRUE(Await([&] { return Get(comes, "/here") == "refused"; }));
   Send(open, "/1.1\r\n\r\n");
   EXPECT_THAT(ReadAll(open), EndsWith("new"));
   server.SetSites({});
-  Await([&] { return Get(stays) == "refused"; });
+  EXPECT_TRUE(Await([&] { return Get(stays) == "refused"; }));
 }
 
 TEST(Server, ABusyPortIsToldAndTakenWhenItIsFree) {
@@ -372,7 +365,7 @@ TEST(Server, ABusyPortIsToldAndTakenWhenItIsFree) {
   EXPECT_TRUE(server.TakeNews().empty());
   held.Release();
   server.SetSites({EchoAt(held.at(), "busy"), EchoAt(free, "free")});
-  Await([&] { return Get(held.at(), "/mine") != "refused"; });
+  EXPECT_TRUE(Await([&] { return Get(held.at(), "/mine") != "refused"; }));
   EXPECT_THAT(Get(held.at(), "/mine"), EndsWith("/mine"));
   news = server.TakeNews();
   ASSERT_EQ(news.size(), 1u);
@@ -388,7 +381,7 @@ TEST(Server, TriesABusyPortAgainByItself) {
   ASSERT_TRUE(server.Start({EchoAt(held.at())}).ok());
   EXPECT_FALSE(server.TakeNews().at(0).status.ok());
   held.Release();
-  Await([&] { return Get(held.at(), "/mine") != "refused"; });
+  EXPECT_TRUE(Await([&] { return Get(held.at(), "/mine") != "refused"; }));
   EXPECT_TRUE(server.TakeNews().at(0).status.ok());
 }
 

@@ -20,6 +20,7 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "tests/await.h"
 #include "tests/unit/k8s-watch/fake_apiserver.h"
 #include "userspace/os/unique_fd.h"
 
@@ -503,18 +504,6 @@ TEST_F(ApiClientTest, FailsOver) {
   }
 }
 
-// Until it is so; fails after a time that nothing here takes.
-void Await(const std::function<bool()>& so) {
-  const auto deadline = steady_clock::now() + std::chrono::seconds(20);
-  while (!so()) {
-    if (steady_clock::now() > deadline) {
-      ADD_FAILURE() << "never so";
-      return;
-    }
-    std::this_thread::sleep_for(std::chrono::milliseconds(5));
-  }
-}
-
 TEST_F(ApiClientTest, OverIpv6) {
   for (const bool right : {true, false}) {
     client_.reset();
@@ -603,7 +592,8 @@ TEST_P(Waits, EndAtOnceWhenStopped) {
   steady_clock::time_point stopped;
   std::thread stopper([&] {
     // A handshake has a deadline and no reader; else the reader hears of each wait.
-    Await([&] { return GetParam().handshake ? recorder.waits > 0 : server_->accepted() > 0; });
+    EXPECT_TRUE(
+        Await([&] { return GetParam().handshake ? recorder.waits > 0 : server_->accepted() > 0; }));
     stopped = steady_clock::now();
     StopClient();
   });
@@ -662,7 +652,7 @@ TEST_F(ApiClientTest, AHalfOpenConnectionIsNoticedWithin30s) {
       exchange.Hang();
     });
     std::thread saboteur([&] {
-      Await([&] { return recorder.received.load(); });
+      EXPECT_TRUE(Await([&] { return recorder.received.load(); }));
       EXPECT_EQ(std::system("ip link set lo down"), 0);
     });
     const auto before = steady_clock::now();

@@ -8,7 +8,6 @@
 #include <algorithm>
 #include <atomic>
 #include <chrono>
-#include <functional>
 #include <memory>
 #include <mutex>
 #include <nlohmann/json.hpp>
@@ -19,6 +18,7 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "tests/await.h"
 #include "tests/unit/k8s-watch/fake_apiserver.h"
 
 namespace waggle::k8s {
@@ -33,8 +33,6 @@ using testing::HasSubstr;
 using testing::IsEmpty;
 using testing::SizeIs;
 using Exchange = FakeApiserver::Exchange;
-
-constexpr seconds kPatience{20};
 
 Problem Of(const std::string& name, const std::string& text = "is wrong",
            ProblemReason reason = ProblemReason::kInvalid, const std::string& kind = "Service") {
@@ -85,9 +83,7 @@ class EventRecorderTest : public testing::Test {
   void Tell(const std::vector<Problem>& problems) {
     const uint64_t before = Done();
     recorder_->Report(problems);
-    const auto deadline = std::chrono::steady_clock::now() + kPatience;
-    while (Done() < before + problems.size() && std::chrono::steady_clock::now() < deadline)
-      std::this_thread::sleep_for(milliseconds(1));
+    Await([&] { return Done() >= before + problems.size(); });
     EXPECT_EQ(Done(), before + problems.size());
   }
   // "POST <target>", without the look for the object.
